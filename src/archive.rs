@@ -1,0 +1,34 @@
+//! Archives: values in rkyv's format, written once into shared memory and read where they lie.
+//!
+//! The only user of rkyv. Nothing here knows of tasks: the parent encodes arguments and the worker
+//! encodes results in the same way.
+
+mod array;
+mod codec;
+mod decode;
+mod encode;
+mod output;
+mod report;
+mod serialized;
+mod shared;
+
+pub use array::ArchivedArray;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use codec::{Codec, CodecError, MessagePack};
+pub use decode::Returnable;
+pub use encode::{Encoder, Storable};
+pub(crate) use decode::{BadResult, decode};
+pub(crate) use encode::{Encoded, checked_usize, encode, read_place, root_of};
+pub use output::Output;
+pub(crate) use output::{Body, InlineBytes};
+pub use serialized::{ArchivedSerialized, AsSerialized, Serialized};
+pub use shared::{ArchivedShared, Shared};
+
+pub(crate) use rkyv::rancor::BoxedError as EncodeFailure;
+pub(crate) use report::Report;
+
+pub(crate) use rkyv::Archive;
+pub(crate) use rkyv::primitive;
+pub(crate) use rkyv::string::ArchivedString;
+pub(crate) use rkyv::vec::ArchivedVec;

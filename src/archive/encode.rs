@@ -1,0 +1,306 @@
+//! Writing archives: counted first, then straight into the mapping.
+
+use std::alloc::{self, Layout};
+use std::collections::VecDeque;
+use std::fmt;
+use std::ptr::{self, NonNull};
+
+use rkyv::api::serialize_using;
+use rkyv::rancor::{BoxedError, Source, Strategy};
+use rkyv::ser::sharing::{Share, SharingState};
+use rkyv::ser::{Allocator, Positional, Sharing, Writer};
+use rkyv::{Archive, Serialize};
+
+use crate::error::ShareError;
+use crate::memory::{ALIGN, Lease, Place, resolve};
+use crate::sync::Arc;
+
+/// What `#[derive(rkyv::Serialize)]` code writes to: wharf's [`Encoder`] with boxed errors.
+pub type EncodeStrategy = Strategy<Encoder, BoxedError>;
+
+/// A value that can be archived into shared memory: anything that derives rkyv's `Archive` and
+/// `Serialize`. Implemented for all of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be archived into shared memory",
+    note = "derive it: #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",
+    note = "or, for somebody else's type that serde knows, wrap the value: wharf::Serialized(value)",
+    note = "or, for a flat array of numbers, use Executor::array_from and pass a reference to it"
+)]
+pub trait Storable: Archive + Serialize<EncodeStrategy> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Archive + Serialize<EncodeStrategy>> Storable for T {}
+
+/// The longest archive that relative pointers of this build span, in bytes.
+const ARCHIVE_BYTES_MAX: usize =
+    if cfg!(feature = "pointer_width_64") { isize::MAX as usize } else { i32::MAX as usize };
+
+/// Writes one archive. Opaque: it is named in bounds of generic code, and made by wharf alone.
+pub struct Encoder {
+    start: *mut u8,
+    capacity: usize,
+    position: usize,
+    /// The second pass: what does not fit is an error, and not just counted.
+    exact: bool,
+    family: u64,
+    sharing: Share,
+    attached: Vec<Arc<Lease>>,
+    /// What codecs wrote in the first pass, so that they are run once.
+    encoded: VecDeque<Vec<u8>>,
+    failure: Option<ShareError>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// A finished archive: in the inline words if it fits there, else in the block.
+#[derive(Debug)]
+pub(crate) struct Encoded<B> {
+    pub(crate) len: u64,
+    pub(crate) block: Option<B>,
+    /// What the archive refers to, to be kept as long as it is.
+    pub(crate) attached: Vec<Arc<Lease>>,
+}
+
+/// Runs `body` over an encoder: once if the archive fits into `inline`, else a second time into the
+/// block that `allocate` finds for its exact size.
+pub(crate) fn encode<B>(
+    inline: &mut [u64],
+    family: u64,
+    body: impl Fn(&mut Encoder) -> Result<(), BoxedError>,
+    allocate: impl FnOnce(u64) -> Result<(B, NonNull<u8>), ShareError>,
+) -> Result<Encoded<B>, ShareError> {
+    let mut encoder = Encoder::over(inline.as_mut_ptr().cast(), size_of_val(inline), family);
+    encoder.run(&body)?;
+    let len = encoder.position;
+    if len <= encoder.capacity {
+        return Ok(Encoded { len: len as u64, block: None, attached: encoder.attached });
+    }
+    let (block, start) = allocate(len as u64)?;
+    encoder.restart(start.as_ptr(), len);
+    encoder.run(&body)?;
+    if encoder.position != len {
+        return Err(changed_size());
+    }
+    Ok(Encoded { len: len as u64, block: Some(block), attached: encoder.attached })
+}
+
+impl Encoder {
+    fn over(start: *mut u8, capacity: usize, family: u64) -> Self {
+        Self {
+            start,
+            capacity,
+            position: 0,
+            exact: false,
+            family,
+            sharing: Share::new(),
+            attached: Vec::new(),
+            encoded: VecDeque::new(),
+            failure: None,
+        }
+    }
+
+    fn restart(&mut self, start: *mut u8, capacity: usize) {
+        (self.start, self.capacity, self.position) = (start, capacity, 0);
+        self.exact = true;
+        self.sharing.clear();
+        self.attached.clear();
+    }
+
+    fn run(
+        &mut self,
+        body: impl Fn(&mut Self) -> Result<(), BoxedError>,
+    ) -> Result<(), ShareError> {
+        body(self).map_err(|error| {
+            let failure = self.failure.take();
+            failure.unwrap_or_else(|| ShareError::Encode { cause: error.to_string() })
+        })
+    }
+
+    /// Archives a value at the next place; returns the position of its root.
+    pub(crate) fn value<T: Storable + ?Sized>(&mut self, value: &T) -> Result<u64, BoxedError>
+    where
+        T: Sized,
+    {
+        const {
+            assert!(
+                align_of::<T::Archived>() <= 32,
+                "an archived type may be aligned to 32 bytes at most; \
+                 use wharf::Array for data that is aligned further"
+            );
+        }
+        serialize_using::<Self, BoxedError>(value, self).map(|position| position as u64)
+    }
+
+    /// Writes words, aligned to 8; returns their position.
+    pub(crate) fn words(&mut self, words: &[u64]) -> Result<u64, BoxedError> {
+        const ZEROS: [u8; 8] = [0; 8];
+        self.write(&ZEROS[..self.position.next_multiple_of(8) - self.position])?;
+        let position = self.position as u64;
+        self.write(bytemuck::cast_slice(words))?;
+        Ok(position)
+    }
+
+    /// Where the next byte goes.
+    pub(crate) fn end(&self) -> u64 {
+        self.position as u64
+    }
+
+    /// Writes the places of all blocks that are kept, three words each.
+    pub(crate) fn table(&mut self) -> Result<(), BoxedError> {
+        let places: Vec<u64> = (self.attached.iter().map(|lease| lease.place()))
+            .flat_map(|place| [place.heap, place.offset, place.len])
+            .collect();
+        if places.is_empty() { Ok(()) } else { self.words(&places).map(drop) }
+    }
+
+    /// Writes a reference to a block, and keeps the block as long as the archive.
+    pub(crate) fn reference(
+        &mut self,
+        place: &Place,
+        lease: &Arc<Lease>,
+    ) -> Result<u64, BoxedError> {
+        self.attach(lease)?;
+        self.words(&[place.heap, place.offset, place.len])
+    }
+
+    /// Keeps a block as long as the archive. It must belong to the same executor.
+    pub(crate) fn attach(&mut self, lease: &Arc<Lease>) -> Result<(), BoxedError> {
+        if lease.family() != self.family {
+            return Err(self.fail(ShareError::Foreign));
+        }
+        if !self.attached.iter().any(|kept| Arc::ptr_eq(kept, lease)) {
+            self.attached.push(Arc::clone(lease));
+        }
+        Ok(())
+    }
+
+    /// Ends the encoding with an error that reaches the caller as it is.
+    pub(crate) fn fail(&mut self, failure: ShareError) -> BoxedError {
+        let error = BoxedError::new(failure.clone());
+        self.failure.get_or_insert(failure);
+        error
+    }
+
+    /// Returns what `encode` makes: in the first pass it is run, in the second remembered.
+    pub(crate) fn once(
+        &mut self,
+        encode: impl FnOnce() -> Result<Vec<u8>, ShareError>,
+    ) -> Result<Vec<u8>, BoxedError> {
+        if self.exact {
+            let remembered = self.encoded.pop_front();
+            return remembered.ok_or_else(|| self.fail(changed_size()));
+        }
+        encode().map_err(|failure| self.fail(failure))
+    }
+
+    /// Remembers what `once` returned, for the second pass.
+    pub(crate) fn remember(&mut self, bytes: Vec<u8>) {
+        if !self.exact {
+            self.encoded.push_back(bytes);
+        }
+    }
+}
+
+impl Positional for Encoder {
+    fn pos(&self) -> usize {
+        self.position
+    }
+}
+
+impl Writer<BoxedError> for Encoder {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BoxedError> {
+        let end = self.position.saturating_add(bytes.len());
+        if end > ARCHIVE_BYTES_MAX {
+            return Err(self.fail(ShareError::TooLarge { limit: ARCHIVE_BYTES_MAX as u64 }));
+        }
+        if end <= self.capacity {
+            // SAFETY: `position` is at most `capacity`, which is the size of the memory at `start`.
+            let target = unsafe { self.start.add(self.position) };
+            // SAFETY: the target has room up to `end`, is ours alone, and `bytes` lies elsewhere.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        } else if self.exact {
+            return Err(self.fail(changed_size()));
+        }
+        self.position = end;
+        Ok(())
+    }
+}
+
+// SAFETY: memory of the global allocator is unaliased and fits the layout that was asked for.
+unsafe impl Allocator<BoxedError> for Encoder {
+    unsafe fn push_alloc(&mut self, layout: Layout) -> Result<NonNull<[u8]>, BoxedError> {
+        // SAFETY: the caller promises a layout of non-zero size.
+        let start = unsafe { alloc::alloc(layout) };
+        let Some(start) = NonNull::new(start) else { alloc::handle_alloc_error(layout) };
+        Ok(NonNull::slice_from_raw_parts(start, layout.size()))
+    }
+
+    unsafe fn pop_alloc(&mut self, start: NonNull<u8>, layout: Layout) -> Result<(), BoxedError> {
+        // SAFETY: the caller promises that `push_alloc` returned `start` for this layout.
+        unsafe { alloc::dealloc(start.as_ptr(), layout) };
+        Ok(())
+    }
+}
+
+impl Sharing<BoxedError> for Encoder {
+    fn start_sharing(&mut self, address: usize) -> SharingState {
+        Sharing::<BoxedError>::start_sharing(&mut self.sharing, address)
+    }
+
+    fn finish_sharing(&mut self, address: usize, position: usize) -> Result<(), BoxedError> {
+        self.sharing.finish_sharing(address, position)
+    }
+}
+
+fn changed_size() -> ShareError {
+    ShareError::Encode { cause: "the value changed while it was encoded".to_owned() }
+}
+
+/// Refuses a `usize` or `isize` that rkyv would cut to 32 bits without a word.
+pub(crate) fn checked_usize<T>(value: &T) -> Result<(), ShareError> {
+    if cfg!(feature = "pointer_width_64") || size_of::<T>() != size_of::<usize>() {
+        return Ok(());
+    }
+    let kind = std::any::type_name::<T>();
+    let (fits, shown) = match kind {
+        "usize" => {
+            // SAFETY: the type is `usize`, by its name and its size.
+            let number = unsafe { ptr::from_ref(value).cast::<usize>().read() };
+            (u32::try_from(number).is_ok(), number.to_string())
+        }
+        "isize" => {
+            // SAFETY: the type is `isize`, by its name and its size.
+            let number = unsafe { ptr::from_ref(value).cast::<isize>().read() };
+            (i32::try_from(number).is_ok(), number.to_string())
+        }
+        _ => return Ok(()),
+    };
+    if fits { Ok(()) } else { Err(ShareError::Truncated { kind: kind.to_owned(), value: shown }) }
+}
+
+/// Reads a reference that [`Encoder::reference`] wrote.
+///
+/// # Safety
+///
+/// `at` points to it.
+pub(crate) unsafe fn read_place(at: NonNull<u8>) -> Place {
+    // SAFETY: the caller promises three words there, which are aligned to 8.
+    let [heap, offset, len] = unsafe { at.cast::<[u64; 3]>().read() };
+    Place { heap, offset, len }
+}
+
+/// Finds the root of an archive of type `A` that fills `place`, in this process.
+///
+/// `None`: the heap is not mapped and cannot be, or the place is too short for an `A`.
+pub(crate) fn root_of<A>(place: &Place) -> Option<NonNull<A>> {
+    const { assert!(align_of::<A>() <= ALIGN) };
+    let start = resolve(place)?;
+    let at = (place.len as usize).checked_sub(size_of::<A>())?;
+    // SAFETY: `resolve` found the whole place in a mapping, and `at` lies inside it.
+    let root = unsafe { start.add(at) }.cast::<A>();
+    root.is_aligned().then_some(root)
+}

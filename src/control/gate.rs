@@ -1,0 +1,57 @@
+//! Two bells from the workers to the parent: a slot became free to collect, and look at the table.
+
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sys::{futex_wait, futex_wake};
+
+/// Where submitters wait for a full table, and the flag that the supervisor's bell was rung.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Not 0: a submitter sleeps, or is about to.
+    waiting: AtomicU32,
+    /// Changes whenever sleepers are woken. A futex.
+    round: AtomicU32,
+    /// Not 0: the supervisor was rung and has not looked yet.
+    rung: AtomicU32,
+}
+
+impl Gate {
+    /// Announces a submitter that will sleep unless it finds what it needs now. Returns the round.
+    #[must_use]
+    pub(crate) fn announce(&self) -> u32 {
+        let round = self.round.load(Ordering::Acquire);
+        self.waiting.store(1, Ordering::Relaxed);
+        // PAIRS gate: either the submitter sees the finished task, or `finished` sees `waiting`.
+        fence(Ordering::SeqCst);
+        round
+    }
+
+    /// Sleeps until a task has finished since `announce` returned this round.
+    pub(crate) fn sleep(&self, round: u32) {
+        futex_wait(&self.round, round, None);
+    }
+
+    /// Lets waiting submitters go on. Called after a task was finished or a slot was freed.
+    ///
+    /// Only the first call after a wait costs a system call: it takes the mark away.
+    pub(crate) fn finished(&self) {
+        // PAIRS gate.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0 {
+            self.round.fetch_add(1, Ordering::Release);
+            futex_wake(&self.round, u32::MAX);
+        }
+    }
+
+    /// Marks the bell as rung. True: the caller has to ring it, nobody did before.
+    #[must_use]
+    pub(crate) fn must_ring(&self) -> bool {
+        self.rung.swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Takes the mark away, before the supervisor looks at the table.
+    pub(crate) fn heard(&self) {
+        self.rung.store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,238 @@
+//! Where everything lies in the control segment. See the memory map in `README.md`.
+
+use std::io;
+use std::mem::{align_of, size_of};
+use std::ptr::NonNull;
+
+use crossbeam_utils::CachePadded;
+
+use super::gate::Gate;
+use super::release::RELEASE_CELLS;
+use super::ring::Ring;
+use super::slot::Slot;
+use super::wake::{BED_WORDS, Bed, Wake};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::{Segment, SegmentName};
+
+/// The first word of a control segment: `wharf` and the layout's version.
+const MAGIC: u64 = u64::from_le_bytes(*b"wharf\0\0\x01");
+/// The most task slots of one executor.
+pub(crate) const SLOTS_MAX: u32 = 1 << 20;
+/// The most worker seats of one executor.
+pub(crate) const SEATS_MAX: u32 = BED_WORDS as u32 * 64;
+/// The 64-bit words of a slot that small arguments lie in.
+pub(crate) const INLINE_ARGS_WORDS: usize = 16;
+/// The 64-bit words of a slot that a small result lies in.
+pub(crate) const INLINE_RESULT_WORDS: usize = 8;
+
+/// The head of the segment. Each word that is written often has a cache line of its own.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    magic: AtomicU64,
+    slots: AtomicU32,
+    seats: AtomicU32,
+    /// The bytes that all heaps together may hold.
+    pub(crate) budget_bytes: AtomicU64,
+    /// The bytes that the parent's heaps hold.
+    pub(crate) parent_bytes: AtomicU64,
+    /// Not 0: workers leave when the ring is empty.
+    pub(crate) closing: AtomicU32,
+    _spare: AtomicU32,
+    pub(crate) tail: CachePadded<AtomicU64>,
+    pub(crate) head: CachePadded<AtomicU64>,
+    pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
+    pub(crate) gate: CachePadded<Gate>,
+}
+
+/// What belongs to one worker: its pillow, its share of the budget, what the parent gave back.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    /// 0 while the worker sleeps or is about to, 1 once it was notified. A futex.
+    pub(crate) park: CachePadded<AtomicU32>,
+    /// The bytes that the worker's result heap holds.
+    pub(crate) held_bytes: CachePadded<AtomicU64>,
+    /// Tasks that the seat's workers have finished.
+    pub(crate) finished: AtomicU64,
+    /// Not 0: the parent holds releases that did not fit into `releases`.
+    pub(crate) backlog: AtomicU32,
+    _spare: AtomicU32,
+    pub(crate) releases: CachePadded<ReleaseCells>,
+}
+
+/// The cells of [`super::Releases`].
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct ReleaseCells(pub(crate) [AtomicU64; RELEASE_CELLS]);
+
+impl Default for ReleaseCells {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Slot>() == 256 && align_of::<Slot>() == 64);
+    assert!(size_of::<Header>() % 128 == 0 && size_of::<Seat>() % 128 == 0);
+    assert!(align_of::<Header>() <= 4096);
+};
+
+/// The counts from which all places in the segment follow.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    slots: u32,
+    seats: u32,
+}
+
+impl Shape {
+    /// Twice the slots: a slot is in the ring once, and a second time after a death.
+    fn cells(self) -> usize {
+        (self.slots as usize * 2).next_power_of_two()
+    }
+
+    fn seats_at(self) -> usize {
+        size_of::<Header>()
+    }
+
+    fn cells_at(self) -> usize {
+        self.seats_at() + self.seats as usize * size_of::<Seat>()
+    }
+
+    fn slots_at(self) -> usize {
+        (self.cells_at() + self.cells() * size_of::<AtomicU64>()).next_multiple_of(4096)
+    }
+
+    fn bytes(self) -> usize {
+        self.slots_at() + self.slots as usize * size_of::<Slot>()
+    }
+}
+
+/// The size of a control segment, in bytes.
+pub(crate) fn control_bytes(slots: u32, seats: u32) -> usize {
+    Shape { slots, seats }.bytes()
+}
+
+/// The control segment, attached.
+#[derive(Debug)]
+pub(crate) struct Control {
+    base: NonNull<u8>,
+    shape: Shape,
+    _home: Home,
+}
+
+#[derive(Debug)]
+enum Home {
+    Segment { _segment: Segment },
+    #[cfg(test)]
+    Heap { _pages: Box<[Page]> },
+}
+
+/// Zeroed memory for tests, aligned as a mapping is.
+#[cfg(test)]
+#[repr(C, align(4096))]
+#[derive(Clone, Debug)]
+struct Page([u64; 512]);
+
+// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `_home` keeps it
+// in place; the segment's mapping may be dropped by any thread.
+unsafe impl Send for Control {}
+// SAFETY: as above.
+unsafe impl Sync for Control {}
+
+impl Control {
+    /// Makes a segment of this name and fills in its header. All slots are free.
+    pub(crate) fn create(name: &SegmentName, slots: u32, seats: u32) -> io::Result<Self> {
+        let shape = Shape { slots, seats };
+        let segment = Segment::create(name, shape.bytes())?;
+        let control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        control.header().slots.store(slots, Ordering::Relaxed);
+        control.header().seats.store(seats, Ordering::Relaxed);
+        control.ring().initialize();
+        // PAIRS control-ready: whoever reads the magic word sees the counts above.
+        control.header().magic.store(MAGIC, Ordering::Release);
+        Ok(control)
+    }
+
+    /// Attaches to a segment that the parent has made. Its counts are checked against its size.
+    pub(crate) fn attach(name: &SegmentName, slots: u32, seats: u32) -> io::Result<Self> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+        if !(1..=SLOTS_MAX).contains(&slots) || !(1..=SEATS_MAX).contains(&seats) {
+            return Err(invalid());
+        }
+        let shape = Shape { slots, seats };
+        let segment = Segment::open(name, shape.bytes())?;
+        let control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        let header = control.header();
+        // PAIRS control-ready.
+        let ready = header.magic.load(Ordering::Acquire) == MAGIC
+            && header.slots.load(Ordering::Relaxed) == slots
+            && header.seats.load(Ordering::Relaxed) == seats;
+        if ready { Ok(control) } else { Err(invalid()) }
+    }
+
+    /// The same structure on the heap, for tests that run both halves as threads.
+    #[cfg(test)]
+    pub(crate) fn on_heap(slots: u32, seats: u32) -> Self {
+        let shape = Shape { slots, seats };
+        let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)].into_boxed_slice();
+        let base = NonNull::from(&mut *pages).cast();
+        let control = Self::over(base, shape, Home::Heap { _pages: pages });
+        control.ring().initialize();
+        control
+    }
+
+    fn over(base: NonNull<u8>, shape: Shape, home: Home) -> Self {
+        assert!(base.addr().get().is_multiple_of(4096), "a mapping starts on a page");
+        Self { base, shape, _home: home }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: `over` checked the alignment, `shape.bytes()` covers the header, and all of it is
+        // atomics, for which any bytes are a value and concurrent writes are allowed.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        self.array(self.shape.slots_at(), self.shape.slots as usize)
+    }
+
+    pub(crate) fn seats(&self) -> &[Seat] {
+        self.array(self.shape.seats_at(), self.shape.seats as usize)
+    }
+
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        let cells = self.array::<AtomicU64>(self.shape.cells_at(), self.shape.cells());
+        Ring::over(cells, &self.header().head, &self.header().tail)
+    }
+
+    pub(crate) fn wake(&self) -> Wake<'_> {
+        Wake::over(&self.header().beds[..], self.seats())
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.header().gate
+    }
+
+    /// The bytes that all heaps hold together, and the budget. Exact only while nobody allocates.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let of_workers: u64 =
+            self.seats().iter().map(|s| s.held_bytes.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        of_workers.wrapping_add(self.header().parent_bytes.load(Ordering::Relaxed))
+    }
+
+    /// How many tasks the workers of all seats have finished.
+    pub(crate) fn tasks_finished(&self) -> u64 {
+        self.seats().iter().map(|s| s.finished.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    fn array<T>(&self, at: usize, len: usize) -> &[T] {
+        debug_assert!(at.is_multiple_of(align_of::<T>()));
+        debug_assert!(at + len * size_of::<T>() <= self.shape.bytes());
+        // SAFETY: `shape` put the array inside the memory, which `_home` keeps alive.
+        let start = unsafe { self.base.add(at) }.cast::<T>();
+        // SAFETY: in bounds as above, aligned by `shape`, and made of atomics alone.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
+    }
+}

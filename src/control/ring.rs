@@ -1,0 +1,151 @@
+//! A bounded ring of task ids, many producers and many consumers, that no death can wedge.
+//!
+//! Each cell is one word that tells lap, fullness and id, so a push or a pop is one compare-and-swap
+//! on the cell. `head` and `tail` are hints: whoever finds one behind the cells moves it on. The
+//! idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the position is claimed first
+//! and the cell filled later, and a death in between blocks everyone. Here nothing is in between.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// A cell: bits 0..=30 the id, bit 31 set when full, bits 32..=63 the lap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cell(u64);
+
+impl Cell {
+    const FULL: u64 = 1 << 31;
+
+    fn empty(lap: u32) -> Self {
+        Self(u64::from(lap) << 32)
+    }
+
+    fn full(lap: u32, id: u32) -> Self {
+        Self(u64::from(lap) << 32 | Self::FULL | u64::from(id))
+    }
+
+    fn lap(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn id(self) -> Option<u32> {
+        (self.0 & Self::FULL != 0).then_some((self.0 & (Self::FULL - 1)) as u32)
+    }
+}
+
+/// The ring is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// The ring, over cells that lie elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ring<'c> {
+    cells: &'c [AtomicU64],
+    head: &'c AtomicU64,
+    tail: &'c AtomicU64,
+}
+
+impl<'c> Ring<'c> {
+    /// `cells.len()` must be a power of two.
+    pub(crate) fn over(cells: &'c [AtomicU64], head: &'c AtomicU64, tail: &'c AtomicU64) -> Self {
+        assert!(cells.len().is_power_of_two());
+        Self { cells, head, tail }
+    }
+
+    /// Empties all cells. Nobody else may use the ring meanwhile.
+    pub(crate) fn initialize(&self) {
+        for cell in self.cells {
+            cell.store(Cell::empty(0).0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many ids the ring can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Adds `id` (below 2^31) at the end.
+    pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
+        debug_assert!(u64::from(id) < Cell::FULL);
+        loop {
+            let position = self.tail.load(Ordering::Relaxed);
+            let (cell, lap) = self.at(position);
+            let seen = Cell(cell.load(Ordering::Acquire));
+            if seen == Cell::empty(lap) {
+                // { lap, empty } -> { lap, full, id }
+                // PAIRS id-visible: the pop's Acquire sees what was written before this push.
+                let full = Cell::full(lap, id).0;
+                if cell.compare_exchange(seen.0, full, Ordering::Release, Ordering::Relaxed).is_ok() {
+                    self.advance(self.tail, position);
+                    return Ok(());
+                }
+            } else if seen.lap() == lap {
+                // { lap, full }: someone pushed here and did not move the hint yet.
+                self.advance(self.tail, position);
+            } else if seen == Cell::empty(lap.wrapping_add(1)) {
+                // Pushed and popped already, the hint is far behind.
+                self.advance(self.tail, position);
+            } else if seen.lap() == lap.wrapping_sub(1) && self.tail_is(position) {
+                // { lap - 1, full }: not popped since the last time round.
+                return Err(Full);
+            }
+        }
+    }
+
+    /// Takes the id at the front.
+    pub(crate) fn pop(&self) -> Option<u32> {
+        loop {
+            let position = self.head.load(Ordering::Relaxed);
+            let (cell, lap) = self.at(position);
+            // PAIRS id-visible.
+            let seen = Cell(cell.load(Ordering::Acquire));
+            match seen.id() {
+                Some(id) if seen.lap() == lap => {
+                    // { lap, full, id } -> { lap + 1, empty }
+                    let empty = Cell::empty(lap.wrapping_add(1)).0;
+                    let popped =
+                        cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed);
+                    if popped.is_ok() {
+                        self.advance(self.head, position);
+                        return Some(id);
+                    }
+                }
+                None if seen.lap() == lap => {
+                    // { lap, empty }: nothing was pushed here, nor anywhere behind.
+                    if self.head.load(Ordering::Relaxed) == position {
+                        return None;
+                    }
+                }
+                // A later lap: popped, and the hint is behind.
+                _ => self.advance(self.head, position),
+            }
+        }
+    }
+
+    /// Tells whether a pop would find nothing now.
+    pub(crate) fn is_empty(&self) -> bool {
+        loop {
+            let position = self.head.load(Ordering::SeqCst);
+            let (cell, lap) = self.at(position);
+            let seen = Cell(cell.load(Ordering::SeqCst));
+            if seen.lap() == lap {
+                return seen.id().is_none();
+            }
+            self.advance(self.head, position);
+        }
+    }
+
+    fn tail_is(&self, position: u64) -> bool {
+        self.tail.load(Ordering::Relaxed) == position
+    }
+
+    fn at(&self, position: u64) -> (&'c AtomicU64, u32) {
+        let index = position as usize & (self.cells.len() - 1);
+        let lap = (position >> self.cells.len().trailing_zeros()) as u32;
+        (&self.cells[index], lap)
+    }
+
+    /// Moves a hint from `position` to the next, unless someone did already.
+    fn advance(&self, hint: &AtomicU64, position: u64) {
+        let next = position.wrapping_add(1);
+        let _ = hint.compare_exchange(position, next, Ordering::Release, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,457 @@
+//! One task's place in the table: the state word, and where its arguments and its result lie.
+//!
+//! ```text
+//!            publish        claim             finish
+//!   Free -> Draft -> Ready -------> Running(w) ----> Done | Failed
+//!    ^        ^        |               | w died          |
+//!    |        |        +---------------+------> Lost     |  collect
+//!    |        +------------------------------------+-----+
+//!    +----------- the drafter is done, generation + 1
+//! ```
+//!
+//! Every change is one compare-and-swap or one store by the only one who may change the word then.
+//! The claim writes the owner in the same instruction.
+
+use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+const FREE: u64 = 0;
+const DRAFT: u64 = 1;
+const READY: u64 = 2;
+const RUNNING: u64 = 3;
+const DONE: u64 = 4;
+const FAILED: u64 = 5;
+const LOST: u64 = 6;
+const STATE: u64 = 0xf;
+
+/// A thread of the parent sleeps on the word.
+const WAITED: u64 = 1 << 4;
+/// The supervisor wants to hear of the end: a waker is stored, or nobody will collect.
+const WATCHED: u64 = 1 << 5;
+/// Nobody holds a handle any more.
+const DETACHED: u64 = 1 << 6;
+
+const OWNER_SHIFT: u32 = 8;
+const OWNER: u64 = 0xffff << OWNER_SHIFT;
+const GENERATION_SHIFT: u32 = 32;
+
+/// A slot of the task table, four cache lines. The first holds all that an empty task needs.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Bits 0..=3 state, 4..=6 flags, 8..=23 owner, 32..=63 generation. The low half is a futex.
+    word: AtomicU64,
+    /// The trampoline, as an offset in the image.
+    code: AtomicU64,
+    /// The arguments' place in the argument heap; `len` up to the inline size: they lie below.
+    args_offset: AtomicU64,
+    args_len: AtomicU64,
+    /// The result's heap; 0: it lies below.
+    result_heap: AtomicU64,
+    result_offset: AtomicU64,
+    result_len: AtomicU64,
+    result_attached: AtomicU64,
+    inline_args: [AtomicU64; INLINE_ARGS_WORDS],
+    inline_result: [AtomicU64; INLINE_RESULT_WORDS],
+}
+
+/// Where a task's arguments lie: in the heap, or in these words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arguments {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) inline: [u64; INLINE_ARGS_WORDS],
+}
+
+impl Arguments {
+    pub(crate) fn is_inline(&self) -> bool {
+        self.len <= (INLINE_ARGS_WORDS * 8) as u64
+    }
+}
+
+/// Where a result lies: in a worker's heap, or (heap 0) in these words.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ResultPlace {
+    pub(crate) heap: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    /// How many blocks belong to the result besides its own; they are listed behind it.
+    pub(crate) attached: u64,
+    pub(crate) inline: [u64; INLINE_RESULT_WORDS],
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The place holds the result.
+    Done,
+    /// The place holds an account of what went wrong.
+    Failed,
+    /// No worker will finish it; the parent knows why.
+    Lost,
+}
+
+/// What a slot says about one generation of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Queued,
+    Running,
+    Finished,
+    /// The slot has gone on to another task, or the parent is collecting it.
+    Gone,
+}
+
+/// What a worker may do with the slot that it popped.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Claim<'s> {
+    Run(Running<'s>),
+    /// Cancelled, or pushed twice and claimed by another.
+    Stale,
+}
+
+/// What a worker has to do after it finished a task.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) wake: bool,
+    pub(crate) ring: bool,
+    pub(crate) detached: bool,
+}
+
+impl Slot {
+    /// Parent: takes a free slot.
+    pub(crate) fn draft(&self) -> Option<Draft<'_>> {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & STATE != FREE {
+            return None;
+        }
+        // PAIRS slot-free: what the last collector read was read before this task writes.
+        let drafted =
+            self.word.compare_exchange(word, generation_of(word) | DRAFT, Ordering::Acquire, Ordering::Relaxed);
+        drafted.is_ok().then_some(Draft { slot: self })
+    }
+
+    /// Worker: claims a queued task. The owner is on record from this instruction on.
+    pub(crate) fn claim(&self, seat: u16) -> Claim<'_> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & STATE == READY {
+            let claimed = word & !(STATE | OWNER) | RUNNING | u64::from(seat) << OWNER_SHIFT;
+            // PAIRS task-visible: the worker sees what the draft wrote.
+            match self.word.compare_exchange_weak(word, claimed, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Claim::Run(Running { slot: self }),
+                Err(seen) => word = seen,
+            }
+        }
+        Claim::Stale
+    }
+
+    /// Parent: what has become of the task.
+    pub(crate) fn phase(&self, generation: u32) -> Phase {
+        phase_of(self.word.load(Ordering::Acquire), generation)
+    }
+
+    /// Parent: announces a sleeper. Returns the futex value to sleep on, or why not to sleep.
+    pub(crate) fn wait_mark(&self, generation: u32) -> Result<u32, Phase> {
+        self.mark(generation, WAITED).map(|word| word as u32)
+    }
+
+    /// Parent: asks that the supervisor's bell be rung at the task's end.
+    pub(crate) fn watch_mark(&self, generation: u32) -> Result<(), Phase> {
+        self.mark(generation, WATCHED).map(drop)
+    }
+
+    /// Parent: leaves the task to itself. An error means that it ended, and has to be collected.
+    pub(crate) fn detach_mark(&self, generation: u32) -> Result<(), Phase> {
+        self.mark(generation, WATCHED | DETACHED).map(drop)
+    }
+
+    fn mark(&self, generation: u32, flags: u64) -> Result<u64, Phase> {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            match phase_of(word, generation) {
+                Phase::Queued | Phase::Running => {}
+                ended => return Err(ended),
+            }
+            let marked = word | flags;
+            match self.word.compare_exchange_weak(word, marked, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(marked),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Parent: takes a finished task's slot in order to read and free it. One taker wins.
+    pub(crate) fn collect(&self, generation: u32) -> Option<Collected<'_>> {
+        self.take(|word| {
+            generation_of(word) == u64::from(generation) << GENERATION_SHIFT
+                && ending_of(word).is_some()
+        })
+    }
+
+    /// Parent: as `collect`, whatever task it is.
+    pub(crate) fn collect_any(&self) -> Option<Collected<'_>> {
+        self.take(|word| ending_of(word).is_some())
+    }
+
+    /// Parent: as `collect_any`, if nobody holds a handle.
+    pub(crate) fn collect_detached(&self) -> Option<Collected<'_>> {
+        self.take(|word| ending_of(word).is_some() && word & DETACHED != 0)
+    }
+
+    /// Parent: ends a queued task before a worker claims it. It is `Lost` then.
+    pub(crate) fn cancel(&self, generation: u32) -> bool {
+        let wanted = u64::from(generation) << GENERATION_SHIFT;
+        self.lose(|word| word & STATE == READY && generation_of(word) == wanted).is_some()
+    }
+
+    /// Supervisor: ends a queued task, whichever it is. Returns its generation.
+    pub(crate) fn lose_queued(&self) -> Option<u32> {
+        self.lose(|word| word & STATE == READY)
+    }
+
+    /// Supervisor: ends the task that a dead worker was running. Returns its generation.
+    pub(crate) fn lose_running(&self, seat: u16) -> Option<u32> {
+        let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
+        self.lose(|word| word & (STATE | OWNER) == owned)
+    }
+
+    /// Tells whether a worker could claim the slot now.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & STATE == READY
+    }
+
+    /// Tells whether the slot holds a task that has not ended.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING)
+    }
+
+    /// Tells whether the slot can be drafted, or collected and then drafted.
+    pub(crate) fn is_free_or_finished(&self) -> bool {
+        let word = self.word.load(Ordering::SeqCst);
+        word & STATE == FREE || ending_of(word).is_some()
+    }
+
+    /// The low half of the word, to sleep on.
+    pub(crate) fn futex(&self) -> &AtomicU32 {
+        let low = std::ptr::from_ref(&self.word).cast::<AtomicU32>();
+        // SAFETY: on a little-endian machine (asserted in lib.rs) the low half has the word's
+        // address. The reference is only used as an address for the kernel.
+        unsafe { &*low }
+    }
+
+    fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
+        let mut word = self.word.load(Ordering::Acquire);
+        while which(word) {
+            let lost = word & !STATE | LOST;
+            match self.word.compare_exchange_weak(word, lost, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
+                Err(seen) => word = seen,
+            }
+        }
+        None
+    }
+
+    fn take(&self, which: impl Fn(u64) -> bool) -> Option<Collected<'_>> {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let ending = ending_of(word).filter(|_| which(word))?;
+            let drafted = generation_of(word) | DRAFT;
+            // PAIRS result-visible: the collector sees what the worker wrote before it finished.
+            match self.word.compare_exchange_weak(word, drafted, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(Collected { slot: self, word, ending }),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    fn read_result(&self) -> ResultPlace {
+        let mut place = ResultPlace {
+            heap: self.result_heap.load(Ordering::Relaxed),
+            offset: self.result_offset.load(Ordering::Relaxed),
+            len: self.result_len.load(Ordering::Relaxed),
+            attached: self.result_attached.load(Ordering::Relaxed),
+            inline: [0; INLINE_RESULT_WORDS],
+        };
+        if place.heap == 0 && place.len + place.attached > 0 {
+            for (word, cell) in place.inline.iter_mut().zip(&self.inline_result) {
+                *word = cell.load(Ordering::Relaxed);
+            }
+        }
+        place
+    }
+}
+
+/// A slot that this thread of the parent is filling. Dropped unpublished, it is free again.
+#[derive(Debug)]
+pub(crate) struct Draft<'s> {
+    slot: &'s Slot,
+}
+
+impl Draft<'_> {
+    /// The generation that the task will have.
+    pub(crate) fn generation(&self) -> u32 {
+        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
+    }
+
+    /// Writes the task and makes it claimable. The caller pushes the slot's index next.
+    pub(crate) fn publish(self, code: u64, args: &Arguments) {
+        let slot = self.slot;
+        slot.code.store(code, Ordering::Relaxed);
+        slot.args_offset.store(args.offset, Ordering::Relaxed);
+        slot.args_len.store(args.len, Ordering::Relaxed);
+        if args.is_inline() {
+            let words = args.len.div_ceil(8) as usize;
+            for (cell, word) in slot.inline_args.iter().zip(&args.inline[..words]) {
+                cell.store(*word, Ordering::Relaxed);
+            }
+        }
+        let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
+        // PAIRS task-visible.
+        slot.word.store(word, Ordering::Release);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        let word = generation_of(self.slot.word.load(Ordering::Relaxed)) | FREE;
+        self.slot.word.store(word, Ordering::Release);
+    }
+}
+
+/// A task that this worker has claimed. Dropped unfinished, it fails without an account.
+#[derive(Debug)]
+pub(crate) struct Running<'s> {
+    slot: &'s Slot,
+}
+
+impl Running<'_> {
+    pub(crate) fn code(&self) -> u64 {
+        self.slot.code.load(Ordering::Relaxed)
+    }
+
+    /// Copies the place of the arguments, and the arguments if they are inline.
+    pub(crate) fn arguments(&self) -> Arguments {
+        let mut args = Arguments {
+            offset: self.slot.args_offset.load(Ordering::Relaxed),
+            len: self.slot.args_len.load(Ordering::Relaxed),
+            inline: [0; INLINE_ARGS_WORDS],
+        };
+        if args.is_inline() {
+            let words = args.len.div_ceil(8) as usize;
+            for (word, cell) in args.inline[..words].iter_mut().zip(&self.slot.inline_args) {
+                *word = cell.load(Ordering::Relaxed);
+            }
+        }
+        args
+    }
+
+    /// Tells whether nobody will read the result.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
+    /// Hands the result over.
+    pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
+        let slot = self.slot;
+        std::mem::forget(self);
+        slot.result_heap.store(place.heap, Ordering::Relaxed);
+        slot.result_offset.store(place.offset, Ordering::Relaxed);
+        slot.result_len.store(place.len, Ordering::Relaxed);
+        slot.result_attached.store(place.attached, Ordering::Relaxed);
+        if place.heap == 0 && place.len + place.attached > 0 {
+            for (cell, word) in slot.inline_result.iter().zip(&place.inline) {
+                cell.store(*word, Ordering::Relaxed);
+            }
+        }
+        let state = if ending == Ending::Done { DONE } else { FAILED };
+        let mut word = slot.word.load(Ordering::Relaxed);
+        loop {
+            let finished = word & !STATE | state;
+            // PAIRS result-visible.
+            match slot.word.compare_exchange_weak(word, finished, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(seen) => word = seen,
+            }
+        }
+        Finished {
+            wake: word & WAITED != 0,
+            ring: word & WATCHED != 0,
+            detached: word & DETACHED != 0,
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let failed = Running { slot: self.slot }.finish(Ending::Failed, &ResultPlace::default());
+        if failed.wake {
+            crate::sys::futex_wake(self.slot.futex(), u32::MAX);
+        }
+    }
+}
+
+/// A finished task's slot, held for reading. Dropped, it is free for the next generation.
+#[derive(Debug)]
+pub(crate) struct Collected<'s> {
+    slot: &'s Slot,
+    word: u64,
+    ending: Ending,
+}
+
+impl Collected<'_> {
+    pub(crate) fn generation(&self) -> u32 {
+        (self.word >> GENERATION_SHIFT) as u32
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// The worker that ran the task.
+    pub(crate) fn owner(&self) -> u16 {
+        ((self.word & OWNER) >> OWNER_SHIFT) as u16
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.word & DETACHED != 0
+    }
+
+    pub(crate) fn result(&self) -> ResultPlace {
+        self.slot.read_result()
+    }
+}
+
+impl Drop for Collected<'_> {
+    fn drop(&mut self) {
+        let next = u64::from(self.generation().wrapping_add(1)) << GENERATION_SHIFT;
+        // PAIRS slot-free.
+        self.slot.word.store(next | FREE, Ordering::Release);
+    }
+}
+
+fn generation_of(word: u64) -> u64 {
+    word >> GENERATION_SHIFT << GENERATION_SHIFT
+}
+
+fn ending_of(word: u64) -> Option<Ending> {
+    match word & STATE {
+        DONE => Some(Ending::Done),
+        FAILED => Some(Ending::Failed),
+        LOST => Some(Ending::Lost),
+        _ => None,
+    }
+}
+
+fn phase_of(word: u64, generation: u32) -> Phase {
+    if generation_of(word) != u64::from(generation) << GENERATION_SHIFT {
+        return Phase::Gone;
+    }
+    match word & STATE {
+        READY => Phase::Queued,
+        RUNNING => Phase::Running,
+        DONE | FAILED | LOST => Phase::Finished,
+        _ => Phase::Gone,
+    }
+}

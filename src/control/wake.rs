@@ -1,0 +1,132 @@
+//! Who sleeps, who searches, and waking exactly one sleeper for new work.
+//!
+//! Each worker has a bit in `sleeping` and one in `searching`. Bits and not counters: when a worker
+//! dies, the supervisor clears its bits, and nothing else has to be put right.
+
+use super::layout::Seat;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sys::{futex_wait, futex_wake};
+
+/// 64 workers a word.
+pub(crate) const BED_WORDS: usize = 16;
+
+/// The bits of 64 workers. Both words are read at every push, so they share a cache line.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Bed {
+    sleeping: AtomicU64,
+    searching: AtomicU64,
+}
+
+/// The protocol, over words that lie elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wake<'c> {
+    beds: &'c [Bed],
+    seats: &'c [Seat],
+}
+
+impl<'c> Wake<'c> {
+    pub(crate) fn over(beds: &'c [Bed], seats: &'c [Seat]) -> Self {
+        assert!(seats.len() <= beds.len() * 64);
+        Self { beds: &beds[..seats.len().div_ceil(64)], seats }
+    }
+
+    /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
+    pub(crate) fn notify(&self) {
+        // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees the pushed work.
+        // PAIRS search: either this sees the searcher's bit gone, or the searcher sees the work.
+        fence(Ordering::SeqCst);
+        if self.anyone_searches() {
+            return;
+        }
+        self.wake_one();
+    }
+
+    /// Producer: tells whether a worker is awake and looking for work.
+    pub(crate) fn anyone_searches(&self) -> bool {
+        self.beds.iter().any(|bed| bed.searching.load(Ordering::Relaxed) != 0)
+    }
+
+    /// How many workers are awake: running a task, searching, or starting.
+    pub(crate) fn awake(&self, workers: u32) -> u32 {
+        let asleep: u32 =
+            self.beds.iter().map(|bed| bed.sleeping.load(Ordering::Relaxed).count_ones()).sum();
+        workers.saturating_sub(asleep)
+    }
+
+    /// Wakes one sleeper, never one that was woken already. False: nobody sleeps.
+    pub(crate) fn wake_one(&self) -> bool {
+        for (word, bed) in self.beds.iter().enumerate() {
+            let mut sleeping = bed.sleeping.load(Ordering::Relaxed);
+            while sleeping != 0 {
+                let bit = sleeping & sleeping.wrapping_neg();
+                let before = bed.sleeping.fetch_and(!bit, Ordering::AcqRel);
+                if before & bit != 0 {
+                    self.shake(word * 64 + bit.trailing_zeros() as usize);
+                    return true;
+                }
+                sleeping = before & !bit;
+            }
+        }
+        false
+    }
+
+    /// Wakes every sleeper, for shutting down.
+    pub(crate) fn wake_all(&self) {
+        fence(Ordering::SeqCst);
+        while self.wake_one() {}
+    }
+
+    /// Worker: starts to search, unless `searchers_max` others do. False: do not spin.
+    pub(crate) fn search(&self, seat: usize, searchers_max: u32) -> bool {
+        let searchers: u32 =
+            self.beds.iter().map(|bed| bed.searching.load(Ordering::Relaxed).count_ones()).sum();
+        if searchers >= searchers_max {
+            return false;
+        }
+        self.beds[seat / 64].searching.fetch_or(1 << (seat % 64), Ordering::SeqCst);
+        true
+    }
+
+    /// Worker: stops searching, because it has found work or is going to sleep.
+    ///
+    /// The caller looks at the ring once more afterwards: a producer may have relied on the bit.
+    pub(crate) fn found(&self, seat: usize) {
+        self.beds[seat / 64].searching.fetch_and(!(1 << (seat % 64)), Ordering::SeqCst);
+        // PAIRS search.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Worker: sleeps until it is notified, unless `has_work` finds something at the last moment.
+    pub(crate) fn sleep(&self, seat: usize, has_work: impl FnOnce() -> bool) {
+        let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
+        let park = &self.seats[seat].park;
+        park.store(0, Ordering::Relaxed);
+        // PAIRS notified: whoever clears the bit sees `park` armed.
+        bed.sleeping.fetch_or(bit, Ordering::SeqCst);
+        // PAIRS sleep.
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            futex_wait(park, 0, None);
+        }
+        // Still set after a signal or at the last moment: no notifier has chosen this worker.
+        bed.sleeping.fetch_and(!bit, Ordering::SeqCst);
+    }
+
+    /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the
+    /// caller pushes all queued work again.
+    pub(crate) fn forget(&self, seat: usize) {
+        let (bed, mask) = (&self.beds[seat / 64], !(1 << (seat % 64)));
+        bed.sleeping.fetch_and(mask, Ordering::SeqCst);
+        bed.searching.fetch_and(mask, Ordering::SeqCst);
+    }
+
+    fn shake(&self, seat: usize) {
+        // A bit without a seat can only be a wild worker's; there is nobody to wake.
+        if let Some(seat) = self.seats.get(seat) {
+            // PAIRS notified.
+            seat.park.store(1, Ordering::Release);
+            futex_wake(&seat.park, 1);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What can go wrong, one enum a moment: building, sharing, submitting, joining, shutting down.
+//!
+//! Messages hold the numbers and the remedy. `io::Error`s of the system are kept as sources.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+/// Why an executor could not be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting of the builder is out of its range.
+    #[error("{setting} is {value}, it must be in {least}..={most}")]
+    Setting {
+        /// The builder's method.
+        setting: &'static str,
+        /// The value that was given.
+        value: u64,
+        /// The smallest value allowed.
+        least: u64,
+        /// The largest value allowed.
+        most: u64,
+    },
+    /// The control segment could not be made. A full `/dev/shm` is the usual cause: lower
+    /// `task_slots`, or give the container a larger `/dev/shm`.
+    #[error(
+        "control segment of {bytes} bytes cannot be had from /dev/shm ({source}), \
+         lower Builder::task_slots or enlarge /dev/shm"
+    )]
+    ControlSegment {
+        /// The size asked for.
+        bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A system call that every executor needs failed.
+    #[error("{what} failed: {source}")]
+    System {
+        /// The step that failed.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// This code lies in a shared library, not in the main program, so the program cannot be
+    /// started again as a worker. Build the executor from a program of its own.
+    #[error(
+        "this code lies in a shared library, and its program cannot be started again as a worker; \
+         run the executor in an executable that links wharf"
+    )]
+    NotMainImage,
+    /// An executor was built inside a task, deeper than allowed.
+    #[error(
+        "an executor at nesting depth {depth} was refused, the limit is {limit}; \
+         raise Builder::max_depth of the outermost executor if this is meant"
+    )]
+    TooDeep {
+        /// The depth the new executor would have had.
+        depth: u32,
+        /// The deepest one allowed.
+        limit: u32,
+    },
+    /// A worker could not be started.
+    #[error("worker {seat} did not start: {cause}")]
+    Worker {
+        /// The worker's index.
+        seat: u32,
+        /// What it, or the system, said.
+        cause: String,
+    },
+    /// The function given to `Builder::on_start` failed in a worker.
+    #[error("on_start failed in worker {seat}: {cause}")]
+    OnStart {
+        /// The worker's index.
+        seat: u32,
+        /// The panic, the decode error, or how the worker died.
+        cause: String,
+    },
+    /// The arguments of `Builder::on_start` could not be stored.
+    #[error("the arguments of on_start cannot be stored: {0}")]
+    OnStartArguments(#[source] SubmitError),
+}
+
+/// Why a value could not be put into shared memory.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[non_exhaustive]
+pub enum ShareError {
+    /// The memory budget does not hold it. Drop what is no longer used, or raise
+    /// `Builder::memory_budget`.
+    #[error(
+        "{asked} bytes were asked for, {left} are left of the memory budget; \
+         drop shared values or raise Builder::memory_budget"
+    )]
+    OutOfMemory {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes left of the budget.
+        left: u64,
+    },
+    /// An archive larger than rkyv's relative pointers reach. Use an `Array`, split the value, or
+    /// build with the feature `pointer_width_64`.
+    #[error(
+        "the archive passes {limit} bytes, the reach of rkyv's 32-bit pointers; \
+         use Array, split the value, or enable the feature pointer_width_64"
+    )]
+    TooLarge {
+        /// The largest archive possible in this build.
+        limit: u64,
+    },
+    /// More blocks are alive than the heap can keep account of.
+    #[error("{limit} blocks of shared memory are in use, the most that one heap holds; drop some")]
+    TooManyBlocks {
+        /// The limit that was reached.
+        limit: u64,
+    },
+    /// A `usize` or `isize` that does not fit rkyv's 32-bit archived form. Use `u64` or `i64`.
+    #[error("{value} does not fit the archived form of {kind}, which has 32 bits; use a 64-bit type")]
+    Truncated {
+        /// The value's type.
+        kind: String,
+        /// The value in decimal.
+        value: String,
+    },
+    /// A `Shared` or `Array` of another executor. Share the value with this one.
+    #[error("a Shared or Array of another executor was passed; share the value with this executor")]
+    Foreign,
+    /// The value's own code, or its codec, refused to be encoded.
+    #[error("the value cannot be encoded: {cause}")]
+    Encode {
+        /// What it said.
+        cause: String,
+    },
+    /// `wharf::array` was called outside a task. Use `Executor::array` in the parent.
+    #[error("wharf::array was called outside a task; use Executor::array")]
+    NotInTask,
+}
+
+/// Why a task was not accepted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The arguments could not be put into shared memory.
+    #[error(transparent)]
+    Arguments(#[from] ShareError),
+    /// The task's code does not lie in the main program, so a worker cannot find it.
+    #[error(
+        "task {task} does not lie in the main program's code; \
+         link the library that holds it statically"
+    )]
+    NotInImage {
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The executor was killed or is shutting down.
+    #[error("the executor is shut down, task {task} was not accepted")]
+    Closed {
+        /// The task's name.
+        task: &'static str,
+    },
+    /// No worker can be started any more.
+    #[error("the executor is broken: {reason}")]
+    Broken {
+        /// Why workers cannot be started.
+        reason: String,
+    },
+}
+
+/// Why `try_submit` gave the arguments back.
+#[non_exhaustive]
+pub enum TrySubmitError<A> {
+    /// Every task slot is in use. Join some tasks, or raise `Builder::task_slots`.
+    Full {
+        /// The arguments, untouched.
+        args: A,
+        /// How many slots there are.
+        slots: u32,
+    },
+    /// The task cannot be accepted at all.
+    Refused {
+        /// The arguments, untouched.
+        args: A,
+        /// Why.
+        error: SubmitError,
+    },
+}
+
+impl<A> TrySubmitError<A> {
+    /// Returns the arguments that were refused.
+    pub fn into_args(self) -> A {
+        match self {
+            Self::Full { args, .. } | Self::Refused { args, .. } => args,
+        }
+    }
+
+    /// Tells whether the task table was full, so that a later try may succeed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+}
+
+impl<A> fmt::Debug for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { slots, .. } => {
+                f.debug_struct("Full").field("slots", slots).finish_non_exhaustive()
+            }
+            Self::Refused { error, .. } => {
+                f.debug_struct("Refused").field("error", error).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+impl<A> fmt::Display for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { slots, .. } => write!(
+                f,
+                "all {slots} task slots are in use; join tasks or raise Builder::task_slots"
+            ),
+            Self::Refused { error, .. } => error.fmt(f),
+        }
+    }
+}
+
+impl<A> std::error::Error for TrySubmitError<A> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Full { .. } => None,
+            Self::Refused { error, .. } => Some(error),
+        }
+    }
+}
+
+/// How a worker process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Death {
+    /// Killed by this signal.
+    Signal(i32),
+    /// Left with this exit code.
+    Code(i32),
+    /// Somebody else collected the exit status.
+    Unknown,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Unknown => f.write_str("unknown cause"),
+        }
+    }
+}
+
+/// Why a task has no result.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The task panicked. Its worker goes on.
+    #[error("task {task} panicked at {location}: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+        /// File, line and column.
+        location: String,
+        /// The backtrace, if `RUST_BACKTRACE` asks for one.
+        backtrace: Option<String>,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The worker that ran the task died. The worker was replaced, other tasks are not affected.
+    #[error("worker {pid} died of {death} while it ran task {task}")]
+    WorkerDied {
+        /// How it ended.
+        death: Death,
+        /// The process that died.
+        pid: u32,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// An argument did not decode in the worker (the function was not called), or the result did
+    /// not decode in the parent.
+    #[error("{what} of task {task} does not decode: {cause}")]
+    Decode {
+        /// `argument N` or `the result`.
+        what: String,
+        /// What the decoder said.
+        cause: String,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The result could not be put into shared memory.
+    #[error("the result of task {task} cannot be stored: {error}")]
+    Result {
+        /// Why not.
+        error: ShareError,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The task was cancelled before it ran.
+    #[error("task {task} was cancelled before it ran")]
+    Cancelled {
+        /// The task's name.
+        task: &'static str,
+    },
+    /// No worker could be started to run the task.
+    #[error("task {task} was not run: {reason}")]
+    Broken {
+        /// Why workers cannot be started.
+        reason: String,
+        /// The task's name.
+        task: &'static str,
+    },
+}
+
+/// Why a shutdown was not orderly.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Tasks that were still queued could not be run, because no worker could be started.
+    #[error("queued tasks could not be run: {reason}")]
+    Broken {
+        /// Why workers cannot be started.
+        reason: String,
+    },
+    /// The supervising thread panicked, which is a bug in wharf.
+    #[error("the supervisor panicked; please report this")]
+    Supervisor,
+}

@@ -1,0 +1,343 @@
+//! Settings of an executor, and building it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use super::seat::Plan;
+use super::supervisor::{self, Office};
+use super::{Executor, first_of, store_task};
+use crate::archive::{EncodeFailure, Encoder};
+use crate::control::{Bell, Control, NO_CODE, SEATS_MAX, SLOTS_MAX, control_bytes};
+use crate::error::{BuildError, ShareError, SubmitError};
+use crate::memory::{self, Budget, Heap, Lease, Place};
+use crate::sync::{Arc, Mutex, Ordering};
+use crate::sys::{self, Image, SegmentName};
+use crate::task::{Desk, StoredTask, TaskFn, code_of, name_of, store};
+
+/// Task slots unless `task_slots` says otherwise: 1 MiB of table.
+const TASK_SLOTS: u32 = 4096;
+/// The longest that a worker spins for the next task.
+const SPIN: Duration = Duration::from_micros(50);
+/// The longest spin that can be set.
+const SPIN_MAX: Duration = Duration::from_millis(100);
+/// The smallest memory budget.
+const BUDGET_MIN: u64 = 1 << 20;
+
+/// Settings of an [`Executor`]. The defaults are those of [`Executor::new`].
+///
+/// ```
+/// use wharf::Executor;
+///
+/// let executor = Executor::builder().workers(2).task_slots(256).build()?;
+/// assert_eq!(executor.workers(), 2);
+/// # Ok::<(), wharf::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    task_slots: u32,
+    budget_bytes: Option<u64>,
+    retain_bytes: Option<u64>,
+    spin: Duration,
+    max_depth: u32,
+    env: Vec<(OsString, OsString)>,
+    on_start: Option<OnStart>,
+}
+
+/// What to run in each worker before its first task.
+struct OnStart {
+    task: &'static str,
+    code: Option<u64>,
+    store: Box<dyn Fn(&mut Encoder) -> Result<(), EncodeFailure> + Send>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("task_slots", &self.task_slots)
+            .field("memory_budget", &self.budget_bytes)
+            .field("retain_memory", &self.retain_bytes)
+            .field("spin", &self.spin)
+            .field("max_depth", &self.max_depth)
+            .field("env", &self.env)
+            .field("on_start", &self.on_start.as_ref().map(|start| start.task))
+            .finish()
+    }
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            workers: None,
+            task_slots: TASK_SLOTS,
+            budget_bytes: None,
+            retain_bytes: None,
+            spin: SPIN,
+            max_depth: 1,
+            env: Vec::new(),
+            on_start: None,
+        }
+    }
+
+    /// Sets how many worker processes to keep, 1 to 1024.
+    ///
+    /// Default: the cores that this process may use (affinity and cgroup limits honoured).
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how many tasks can be under way at a time, 1 to 1,048,576. Default 4096.
+    ///
+    /// Each takes 272 bytes of `/dev/shm`. `submit` sleeps while all slots hold tasks that have not
+    /// ended; results that nobody has joined yet do not count.
+    pub fn task_slots(mut self, slots: u32) -> Self {
+        self.task_slots = slots;
+        self
+    }
+
+    /// Sets how many bytes of shared memory arguments and results may hold together, at least 1 MiB.
+    ///
+    /// Default: three quarters of the memory that is available when the executor is built, or of what
+    /// the cgroup's limit leaves.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.budget_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets how many bytes of freed memory each heap keeps for the next use. Part of the budget.
+    ///
+    /// Kept memory is filled at the speed of memory; memory fresh from the system at a tenth of that.
+    /// Default: a quarter of the budget for arguments, as much for the results of all workers.
+    pub fn retain_memory(mut self, bytes: u64) -> Self {
+        self.retain_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets an environment variable of the workers.
+    ///
+    /// Unless they are set, here or in this process, workers get `OMP_NUM_THREADS` and its like for
+    /// OpenBLAS, MKL, BLIS, Accelerate, NumExpr and rayon as their share of the cores.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets how deep executors may be nested: tasks that build executors whose tasks build executors.
+    ///
+    /// Default 1: a task may not build an executor. Only the outermost executor's setting counts.
+    pub fn max_depth(mut self, depth: u32) -> Self {
+        self.max_depth = depth;
+        self
+    }
+
+    /// Sets how long an idle worker looks for a task before it sleeps, at most; 0 to 100 ms.
+    ///
+    /// Workers learn how long to spin from how long they wait, so this is only the bound. Default
+    /// 50 µs. Zero: sleep at once, for machines that are shared.
+    pub fn spin(mut self, most: Duration) -> Self {
+        self.spin = most;
+        self
+    }
+
+    /// Runs `f` once in every worker before its first task, in replacements of dead ones too.
+    ///
+    /// If it panics, or kills its worker, [`build`](Self::build) fails with the cause.
+    pub fn on_start<F, M, A>(mut self, f: F, args: A) -> Self
+    where
+        F: TaskFn<M, A, Output = ()>,
+        A: Send + 'static,
+    {
+        self.on_start = Some(OnStart {
+            task: name_of(&f),
+            code: code_of(f),
+            store: Box::new(move |encoder| store::<F, M, A>(&args, encoder)),
+        });
+        self
+    }
+
+    /// Builds the executor and waits until all workers are ready, about a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// - [`BuildError::Setting`]: a setting is out of its range.
+    /// - [`BuildError::NotMainImage`]: this code lies in a shared library (inside Python, say).
+    /// - [`BuildError::TooDeep`]: this is a task, and `max_depth` forbids executors in tasks.
+    /// - [`BuildError::ControlSegment`]: `/dev/shm` is full or missing.
+    /// - [`BuildError::Worker`], [`BuildError::OnStart`]: a worker failed; the cause is in the error.
+    /// - [`BuildError::OnStartArguments`]: the arguments of `on_start` cannot be stored.
+    /// - [`BuildError::System`]: a system call failed.
+    pub fn build(self) -> Result<Executor, BuildError> {
+        let depth = self.check_place()?;
+        let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        let workers = self.workers.map_or(u64::from(cores), |n| n as u64);
+        let budget = self.budget_bytes.unwrap_or_else(memory::default_budget);
+        check("workers", workers, 1, u64::from(SEATS_MAX))?;
+        check("task_slots", self.task_slots.into(), 1, u64::from(SLOTS_MAX))?;
+        check("memory_budget", budget, BUDGET_MIN, u64::MAX)?;
+        check("spin (in ns)", self.spin.as_nanos() as u64, 0, SPIN_MAX.as_nanos() as u64)?;
+        let workers = workers as u32;
+
+        sweep();
+        let name = SegmentName::new();
+        let control = Control::create(&name, self.task_slots, workers).map_err(|source| {
+            let bytes = control_bytes(self.task_slots, workers) as u64;
+            BuildError::ControlSegment { bytes, source }
+        })?;
+        // From here on the name goes with the plan.
+        let name = OwnedName(name);
+        let control = Arc::new(control);
+        control.header().budget_bytes.store(budget, Ordering::Relaxed);
+        let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
+        let family = memory::new_heap_id();
+        let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);
+        let retain = |share: u64| self.retain_bytes.unwrap_or(budget / share);
+        let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
+        let heap = Heap::new(
+            args,
+            heap_bytes,
+            (family, family),
+            Budget::of_parent(Arc::clone(&control)),
+            retain(4),
+            Some(Arc::clone(&bell)),
+        );
+        let heap = Arc::new(heap.map_err(system("mapping the argument heap"))?);
+        let desk = Arc::new(Desk::new(control, heap, bell, cores));
+        desk.set_workers(workers);
+        let start = self.on_start.map(|start| start.store(&desk)).transpose()?;
+
+        let plan = Plan {
+            name,
+            workers,
+            family,
+            heap_bytes,
+            retain_bytes: retain(4 * u64::from(workers)),
+            spin: self.spin,
+            // One core is left to the caller, who has to be awake to submit.
+            searchers_max: cores.saturating_sub(1).max(1),
+            env: worker_env(self.env, cores, workers, depth, self.max_depth),
+            start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
+            start_place: start.as_ref().map(|(_, lease)| lease.place()),
+            _start: Mutex::new(start.map(|(_, lease)| lease)),
+        };
+        let office = Arc::new(Office::new());
+        let supervisor = supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
+        let pid = sys::current_pid();
+        let executor = Executor { desk, office, supervisor: Some(supervisor), pid };
+        // An error drops the executor, and with it all that was started.
+        executor.office.wait_until_ready()?;
+        Ok(executor)
+    }
+
+    /// Checks that a worker can be started from here. Returns the depth of the new executor's tasks.
+    fn check_place(&self) -> Result<u32, BuildError> {
+        if !Image::get().is_main() {
+            return Err(BuildError::NotMainImage);
+        }
+        let (depth, limit) = (crate::worker::depth() + 1, self.depth_limit());
+        if depth > limit {
+            return Err(BuildError::TooDeep { depth, limit });
+        }
+        Ok(depth)
+    }
+
+    fn depth_limit(&self) -> u32 {
+        let outer = std::env::var(MAX_DEPTH_VARIABLE).ok().and_then(|text| text.parse().ok());
+        outer.unwrap_or(self.max_depth)
+    }
+}
+
+/// The depth limit that the outermost executor has set.
+const MAX_DEPTH_VARIABLE: &str = "WHARF_MAX_DEPTH";
+
+impl OnStart {
+    /// Stores the arguments, in the heap whatever their size: they are kept for replacements.
+    fn store(self, desk: &Desk) -> Result<(u64, Arc<Lease>), BuildError> {
+        let refused = SubmitError::NotInImage { task: self.task };
+        let code = self.code.ok_or(BuildError::OnStartArguments(refused))?;
+        let stored = store_task(desk, code, self.store);
+        let failed = |error: ShareError| BuildError::OnStartArguments(error.into());
+        let StoredTask { inline, encoded, .. } = stored.map_err(failed)?;
+        let heap = desk.heap();
+        let grant = match encoded.block {
+            Some(grant) => grant,
+            None => {
+                let grant = heap.allocate(encoded.len).map_err(|e| failed(e.into()))?;
+                let bytes = &bytemuck::cast_slice::<u64, u8>(&inline)[..encoded.len as usize];
+                // SAFETY: the block has as many bytes, and nobody knows it yet.
+                unsafe { heap.address(&grant).copy_from_nonoverlapping(first_of(bytes), bytes.len()) };
+                grant
+            }
+        };
+        Ok((code, Arc::new(Lease::own(Arc::clone(heap), grant, encoded.attached))))
+    }
+}
+
+/// A segment's name, taken away when it is dropped.
+#[derive(Debug)]
+pub(super) struct OwnedName(pub(super) SegmentName);
+
+impl Drop for OwnedName {
+    fn drop(&mut self) {
+        let _ = sys::unlink(&self.0);
+    }
+}
+
+/// Takes away names of executors that were killed together with all their workers.
+fn sweep() {
+    for name in SegmentName::list() {
+        if sys::owner_is_gone(&name) {
+            let _ = sys::unlink(&name);
+        }
+    }
+}
+
+fn check(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(), BuildError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(BuildError::Setting { setting, value, least, most })
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> BuildError {
+    move |source| BuildError::System { what, source }
+}
+
+fn worker_env(
+    user: Vec<(OsString, OsString)>,
+    cores: u32,
+    workers: u32,
+    depth: u32,
+    max_depth: u32,
+) -> Vec<(OsString, OsString)> {
+    const THREAD_COUNTS: [&str; 7] = [
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "RAYON_NUM_THREADS",
+    ];
+    let threads = (cores / workers).max(1).to_string();
+    let unset = THREAD_COUNTS.into_iter().filter(|key| std::env::var_os(key).is_none());
+    let mut env: Vec<(OsString, OsString)> =
+        unset.map(|key| (key.into(), threads.clone().into())).collect();
+    if std::env::var_os(MAX_DEPTH_VARIABLE).is_none() {
+        env.push((MAX_DEPTH_VARIABLE.into(), max_depth.to_string().into()));
+    }
+    env.extend(user);
+    // After the user's: these are not for changing.
+    env.push((crate::worker::DEPTH_VARIABLE.into(), depth.to_string().into()));
+    env
+}
+
+impl Plan {
+    /// The place of the start function's arguments.
+    pub(super) fn start_place(&self) -> Place {
+        self.start_place.unwrap_or(Place { heap: 0, offset: 0, len: 0 })
+    }
+}

@@ -1,0 +1,130 @@
+//! One worker as its supervisor sees it: started, greeted, watched, buried.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytemuck::Zeroable;
+
+use super::builder::OwnedName;
+use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
+use crate::error::Death;
+use crate::memory::{Lease, Place, RemoteHeap, new_heap_id};
+use crate::sync::{Arc, Mutex};
+use crate::sys::{self, Exit, Image, PidFd, Socket};
+use crate::task::Desk;
+use crate::worker::{ENTRY, WORKER_VARIABLE, worker_token};
+
+/// What all workers of an executor are started with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: OwnedName,
+    pub(super) workers: u32,
+    pub(super) family: u64,
+    pub(super) heap_bytes: u64,
+    pub(super) retain_bytes: u64,
+    pub(super) spin: Duration,
+    pub(super) searchers_max: u32,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) start_code: u64,
+    pub(super) start_place: Option<Place>,
+    /// Keeps the arguments of the start function for replacements.
+    pub(super) _start: Mutex<Option<Arc<Lease>>>,
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) pidfd: PidFd,
+    /// `None` once the worker closed its end.
+    pub(super) socket: Option<Socket>,
+    pub(super) ready: bool,
+}
+
+impl Process {
+    /// Starts a worker for `seat` and sends it all that it needs.
+    ///
+    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started by
+    /// `posix_spawn`, so that it costs the same whatever the size of this process.
+    pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> io::Result<Self> {
+        std::hint::black_box(&raw const ENTRY);
+        let ids = (new_heap_id(), plan.family);
+        let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat)?;
+        let (ours, theirs) = Socket::pair()?;
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(program) = std::env::args_os().next() {
+            command.arg0(program);
+        }
+        command.envs(plan.env.iter().map(|(key, value)| (key, value)));
+        command.env(WORKER_VARIABLE, worker_token());
+        let child = command.stdin(Stdio::from(theirs.into_fd())).spawn()?;
+        let pid = child.id();
+        let pidfd = PidFd::open(pid)?;
+        let process = Self { pid, pidfd, socket: Some(ours), ready: false };
+        if let Err(error) = process.greet(plan, desk, seat, &heap) {
+            process.pidfd.kill();
+            process.pidfd.reap();
+            return Err(error);
+        }
+        desk.seat_heap(seat, Arc::new(heap));
+        Ok(process)
+    }
+
+    /// Answers a worker that wants to read another worker's heap.
+    pub(super) fn send_heap(&self, desk: &Desk, id: u64) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let heap = desk.find_heap(id);
+        let fd = heap.as_ref().and_then(|heap| sys::reopen_read_only(heap.fd()).ok());
+        match (heap, fd) {
+            (Some(heap), Some(fd)) => {
+                let message = FromParent::Heap { id, bytes: heap.len() };
+                socket.send(&message.to_bytes(), &[fd.as_fd()])
+            }
+            _ => socket.send(&FromParent::NoHeap { id }.to_bytes(), &[]),
+        }
+    }
+
+    /// Reaps the process.
+    pub(super) fn bury(&self) -> Death {
+        match self.pidfd.reap() {
+            Exit::Signal(signal) => Death::Signal(signal),
+            Exit::Code(code) => Death::Code(code),
+            Exit::Unknown => Death::Unknown,
+        }
+    }
+
+    fn greet(&self, plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) -> io::Result<()> {
+        let mut segment = [0; NAME_BYTES_MAX];
+        let name = plan.name.0.as_str().as_bytes();
+        segment[..name.len()].copy_from_slice(name);
+        let control = desk.control();
+        Releases::over(&control.seats()[seat].releases.0).clear();
+        let start = plan.start_place();
+        let hello = Hello {
+            image: Image::get().id().0,
+            segment,
+            slots: control.slots().len() as u64,
+            seats: control.seats().len() as u64,
+            seat: seat as u64,
+            family: plan.family,
+            args_heap: desk.heap().id(),
+            result_heap: heap.id(),
+            heap_bytes: plan.heap_bytes,
+            retain_bytes: plan.retain_bytes,
+            spin_ns: plan.spin.as_nanos() as u64,
+            searchers_max: plan.searchers_max.into(),
+            start_code: plan.start_code,
+            start_offset: start.offset,
+            start_len: start.len,
+            ..Hello::zeroed()
+        };
+        let args = sys::reopen_read_only(desk.heap().fd())?;
+        let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.send(&FromParent::Hello(hello).to_bytes(), &fds)
+    }
+}

@@ -1,0 +1,94 @@
+//! A process-pool executor for numeric work: large arguments lie in shared memory, and every worker
+//! process reads them where they lie.
+//!
+//! ```
+//! use wharf::Executor;
+//!
+//! fn dot(x: &[f64], y: &[f64]) -> f64 {
+//!     x.iter().zip(y).map(|(a, b)| a * b).sum()
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let executor = Executor::new()?;             // one worker process a core
+//!     let x = executor.share(&vec![1.0; 4096])?;   // archived once; clones are handles
+//!     let mut y = executor.array::<f64>(4096)?;    // built in place: no copy at all
+//!     y.fill(2.0);
+//!     let y = y.freeze();
+//!
+//!     let task = executor.submit(dot, (&x, &y))?;  // an ordinary function, ordinary slices
+//!     assert_eq!(task.join()?, 8192.0);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! No registration, no attribute, no `init` call: workers are this same program, started again, and
+//! never reach its `main`.
+//!
+//! # Which way for which value
+//!
+//! | the value | the way | copies on the way in | the task takes |
+//! |---|---|---|---|
+//! | a number, a small struct | by value | one, with the task | `f64`, `&ArchivedT` |
+//! | a `Vec<f64>`, a `String`, a struct of them, used once | by value | one | `&[f64]`, `&str`, `&ArchivedT` |
+//! | the same, used by many tasks | [`Executor::share`], then `&shared` | one for all tasks | the same |
+//! | a large flat array | [`Executor::array`], filled in place, then `&array` | none | `&[T]` |
+//! | somebody else's type that serde knows | [`Serialized`] | encoded and decoded | `Serialized<T>` |
+//! | a large result | [`array()`] in the task, returned | none | |
+//!
+//! # Failure
+//!
+//! A task that panics, or whose process dies, fails alone: [`TaskHandle::join`] returns the
+//! [`TaskError`], the worker is replaced, and all other tasks go on.
+//!
+//! # Limits
+//!
+//! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature
+//! `pointer_width_64` is on, and `usize` inside archives 32 bits, both by rkyv's format. An executor
+//! cannot be built from a shared library that another program has loaded. The README has them all.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "wharf needs Linux: memfd_create, futexes between processes, pidfds and /proc/self/exe"
+);
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!("wharf needs a 64-bit little-endian machine: it maps archives as native numbers");
+
+/// Emits a tracing event where the feature is on; costs nothing where it is not.
+macro_rules! event {
+    ($message:literal $(, $field:ident = $(%$shown:ident)? $($value:expr)?)* $(,)?) => {
+        #[cfg(feature = "tracing")]
+        tracing::debug!($($field = $(%$shown)? $($value)?,)* $message);
+        #[cfg(not(feature = "tracing"))]
+        { $( let _ = (&$($shown)? $($value)?); )* }
+    };
+}
+
+mod error;
+mod sync;
+mod sys;
+
+mod control;
+mod memory;
+
+mod archive;
+mod task;
+
+mod executor;
+mod worker;
+
+pub use archive::{
+    ArchivedArray, ArchivedSerialized, ArchivedShared, AsSerialized, Codec, CodecError, MessagePack,
+    Output, Returnable, Serialized, Shared, Storable,
+};
+#[cfg(feature = "postcard")]
+pub use archive::Postcard;
+pub use error::{
+    BuildError, Death, ShareError, ShutdownError, SubmitError, TaskError, TrySubmitError,
+};
+pub use executor::{Builder, Executor, Stats};
+pub use memory::{Array, ArrayMut, array};
+pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOutput, View, ViewError};
+pub use worker::init;
+
+pub use bytemuck;
+pub use rkyv;

@@ -1,0 +1,67 @@
+//! The budget: memfds never say that memory is short, so every allocation is admitted here.
+//!
+//! Each process counts what its heaps hold in a word of its own and reads the words of all others.
+//! Nobody changes another's word, so a death leaves no wrong count: the dead worker's word is set to
+//! zero with its heap. Two that ask at the same instant may both be refused what one could have had.
+
+use crate::control::Control;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// The share of the available memory that is the default budget: three quarters.
+const DEFAULT_SHARE: (u64, u64) = (3, 4);
+/// The default where the system does not tell how much memory it has.
+const DEFAULT_BYTES: u64 = 1 << 30;
+
+/// The default budget in bytes: a share of what is available when the executor is built.
+pub(crate) fn default_budget() -> u64 {
+    let (part, whole) = DEFAULT_SHARE;
+    crate::sys::available_memory().map_or(DEFAULT_BYTES, |bytes| bytes / whole * part)
+}
+
+/// Admission to the budget for one holder: the parent, or the worker of a seat.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    control: Arc<Control>,
+    seat: Option<usize>,
+}
+
+impl Budget {
+    pub(crate) fn of_parent(control: Arc<Control>) -> Self {
+        Self { control, seat: None }
+    }
+
+    pub(crate) fn of_worker(control: Arc<Control>, seat: usize) -> Self {
+        Self { control, seat: Some(seat) }
+    }
+
+    /// Admits `bytes` more, or tells how many are left.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), u64> {
+        self.held().fetch_add(bytes, Ordering::SeqCst);
+        let (all, budget) = (self.control.held_bytes(), self.limit());
+        if all <= budget {
+            return Ok(());
+        }
+        self.give_back(bytes);
+        Err(budget.saturating_sub(all.saturating_sub(bytes)))
+    }
+
+    /// Counts `bytes` that exist already, whether the budget holds them or not.
+    pub(crate) fn adopt(&self, bytes: u64) {
+        self.held().fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.held().fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.control.header().budget_bytes.load(Ordering::Relaxed)
+    }
+
+    fn held(&self) -> &AtomicU64 {
+        match self.seat {
+            Some(seat) => &self.control.seats()[seat].held_bytes,
+            None => &self.control.header().parent_bytes,
+        }
+    }
+}

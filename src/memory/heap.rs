@@ -1,0 +1,263 @@
+//! A heap with its writer: the parent's arguments, or the results of the worker that runs this.
+//!
+//! Small blocks lie in units of a cache line in the first eighth of the addresses, large ones on
+//! pages of their own behind them. Memory stays warm when it is freed, up to a bound.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use memmap2::MmapRaw;
+
+use super::budget::Budget;
+use super::offsets::{Offsets, Span};
+use super::place::{ALIGN, Place};
+use super::registry;
+use super::warm::{Pages, Warm};
+use crate::control::Bell;
+use crate::error::ShareError;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sys;
+
+/// Blocks from this size on lie on pages of their own.
+const LARGE_BYTES: u64 = 64 * 1024;
+const PAGE: u64 = 4096;
+/// Pages that are given back under one hold of the lock: 16 MiB, some 3 ms.
+const TRIM_PAGES: u64 = 4096;
+
+/// A memfd, mapped read-write, and what is where in it.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    id: u64,
+    family: u64,
+    map: MmapRaw,
+    fd: OwnedFd,
+    budget: Budget,
+    retain_bytes: u64,
+    /// Rung when there is memory to give back; without it the owner looks by itself.
+    bell: Option<Arc<Bell>>,
+    trim_due: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    small: Offsets,
+    large: Offsets,
+    /// Bytes from the start that small blocks have ever used, in pages.
+    small_high: u64,
+    warm: Warm,
+}
+
+/// A block, as the heap knows it.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    span: Span,
+    pages: Option<Pages>,
+    /// Parts that may hold old bytes, as (offset, length); the rest reads as zeros.
+    dirty: Vec<(u64, u64)>,
+}
+
+/// Why there is no block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeapError {
+    OutOfMemory { asked: u64, left: u64 },
+    TooManyBlocks { limit: u64 },
+}
+
+impl Heap {
+    /// Maps `fd`, a memfd of `len` bytes, which is heap number `id` of the executor `family`.
+    pub(crate) fn new(
+        fd: OwnedFd,
+        len: u64,
+        (id, family): (u64, u64),
+        budget: Budget,
+        retain_bytes: u64,
+        bell: Option<Arc<Bell>>,
+    ) -> io::Result<Self> {
+        let map = sys::reserve(fd.as_fd(), len, true)?;
+        let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
+        registry::register(id, base, len);
+        let small_bytes = len / 8 / PAGE * PAGE;
+        let state = State {
+            small: Offsets::new(small_bytes / ALIGN as u64),
+            large: Offsets::new((len - small_bytes) / PAGE),
+            small_high: 0,
+            warm: Warm::default(),
+        };
+        let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
+        Ok(Self { id, family, map, fd, budget, retain_bytes, bell, trim_due, state })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The executor that the heap belongs to.
+    pub(crate) fn family(&self) -> u64 {
+        self.family
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn place(&self, grant: &Grant) -> Place {
+        Place { heap: self.id, offset: grant.offset, len: grant.len }
+    }
+
+    pub(crate) fn address(&self, grant: &Grant) -> NonNull<u8> {
+        let base = NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address");
+        // SAFETY: `allocate` put the block inside the mapping.
+        unsafe { base.add(grant.offset as usize) }
+    }
+
+    /// Finds a block of `len` bytes. Its contents are whatever was there.
+    pub(crate) fn allocate(&self, len: u64) -> Result<Grant, HeapError> {
+        if len > self.budget.limit() {
+            return Err(HeapError::OutOfMemory { asked: len, left: self.left() });
+        }
+        let mut state = lock(&self.state);
+        if len >= LARGE_BYTES { self.allocate_large(&mut state, len) } else { self.allocate_small(&mut state, len) }
+    }
+
+    /// As [`Heap::allocate`], and the block reads as zeros. Only memory that was used is written.
+    pub(crate) fn allocate_zeroed(&self, len: u64) -> Result<Grant, HeapError> {
+        let mut grant = self.allocate(len)?;
+        let base = self.address(&grant);
+        for (offset, len) in grant.dirty.drain(..) {
+            // SAFETY: `dirty` lists parts of the block.
+            let start = unsafe { base.add((offset - grant.offset) as usize) };
+            // SAFETY: in bounds as above, and nobody else knows the block yet.
+            unsafe { start.write_bytes(0, len as usize) };
+        }
+        Ok(grant)
+    }
+
+    /// Gives a block back. Its memory stays warm; what is too much goes back with the next `trim`.
+    pub(crate) fn free(&self, grant: Grant) {
+        let mut state = lock(&self.state);
+        let Some(pages) = grant.pages else {
+            state.small.free(grant.span);
+            return;
+        };
+        state.large.free(grant.span);
+        state.warm.put(pages);
+        let surplus = state.warm.pages() * PAGE > self.retain_bytes;
+        drop(state);
+        if surplus && !self.trim_due.swap(true, Ordering::AcqRel)
+            && let Some(bell) = &self.bell
+        {
+            bell.ring();
+        }
+    }
+
+    /// Gives warm memory back to the system until no more than the bound is left.
+    ///
+    /// Slow, 0.2 ms a MiB, so not on the path of a task; others get the lock in between.
+    pub(crate) fn trim(&self) {
+        if !self.trim_due.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        while self.trim_step(&mut lock(&self.state), self.retain_bytes) {}
+    }
+
+    fn allocate_small(&self, state: &mut State, len: u64) -> Result<Grant, HeapError> {
+        let units = len.div_ceil(ALIGN as u64).max(1);
+        let span = state.small.allocate(units).ok_or_else(|| self.no_room(len))?;
+        let offset = span.start * ALIGN as u64;
+        let (old, end) = (state.small_high, offset + units * ALIGN as u64);
+        let high = end.next_multiple_of(PAGE).max(old);
+        if let Err(left) = self.take(state, high - old) {
+            state.small.free(span);
+            return Err(HeapError::OutOfMemory { asked: len, left });
+        }
+        state.small_high = high;
+        let dirty = if offset < old { vec![(offset, end.min(old) - offset)] } else { Vec::new() };
+        Ok(Grant { offset, len, span, pages: None, dirty })
+    }
+
+    fn allocate_large(&self, state: &mut State, len: u64) -> Result<Grant, HeapError> {
+        let span = state.large.allocate(len.div_ceil(PAGE)).ok_or_else(|| self.no_room(len))?;
+        let pages = Pages { start: span.start, len: len.div_ceil(PAGE) };
+        let warm = state.warm.take(pages);
+        let warm_pages: u64 = warm.iter().map(|part| part.len).sum();
+        if let Err(left) = self.take(state, (pages.len - warm_pages) * PAGE) {
+            warm.into_iter().for_each(|part| state.warm.put(part));
+            state.large.free(span);
+            return Err(HeapError::OutOfMemory { asked: len, left });
+        }
+        let offset = self.offset_of(pages);
+        let dirty = warm.iter().map(|&part| (self.offset_of(part), part.len * PAGE));
+        // The last page may reach behind the block; those bytes are nobody's.
+        let dirty = dirty.map(|(at, n)| (at, n.min(offset + len - at))).collect();
+        Ok(Grant { offset, len, span, pages: Some(pages), dirty })
+    }
+
+    /// Takes `bytes` of the budget; warm memory goes first where they are not left.
+    fn take(&self, state: &mut State, bytes: u64) -> Result<(), u64> {
+        loop {
+            match self.budget.take(bytes) {
+                Err(_) if self.trim_step(state, 0) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives some warm pages back. False: no more than `keep_bytes` are warm.
+    fn trim_step(&self, state: &mut State, keep_bytes: u64) -> bool {
+        let surplus = state.warm.pages().saturating_sub(keep_bytes / PAGE);
+        let Some(pages) = state.warm.last(surplus.min(TRIM_PAGES)).filter(|p| p.len > 0) else {
+            return false;
+        };
+        if sys::punch(self.fd(), self.offset_of(pages), pages.len * PAGE).is_err() {
+            return false;
+        }
+        state.warm.take(pages);
+        self.budget.give_back(pages.len * PAGE);
+        true
+    }
+
+    fn offset_of(&self, pages: Pages) -> u64 {
+        self.len() / 8 / PAGE * PAGE + pages.start * PAGE
+    }
+
+    fn left(&self) -> u64 {
+        match self.budget.take(u64::MAX / 4) {
+            Ok(()) => self.budget.limit(),
+            Err(left) => left,
+        }
+    }
+
+    fn no_room(&self, len: u64) -> HeapError {
+        if len > self.len() / 16 {
+            return HeapError::OutOfMemory { asked: len, left: self.left() };
+        }
+        HeapError::TooManyBlocks { limit: Offsets::blocks_max() }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        registry::unregister(self.id);
+        // Others may have it mapped for as long as they live; the memory goes now.
+        let _ = sys::punch(self.fd(), 0, self.len());
+        let state = lock(&self.state);
+        self.budget.give_back(state.small_high + state.warm.pages() * PAGE);
+    }
+}
+
+impl From<HeapError> for ShareError {
+    fn from(error: HeapError) -> Self {
+        match error {
+            HeapError::OutOfMemory { asked, left } => Self::OutOfMemory { asked, left },
+            HeapError::TooManyBlocks { limit } => Self::TooManyBlocks { limit },
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The right to read a block, and the duty to give it back.
+
+use std::ptr::NonNull;
+
+use super::heap::{Grant, Heap};
+use super::place::Place;
+use super::remote::RemoteHeap;
+use crate::sync::{Arc, Mutex, lock};
+
+/// A block in use, and the blocks that its contents refer to.
+///
+/// Given back when it is dropped, which is when the last `Shared`, `Array`, `Output` or running task
+/// that reads it is gone.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    home: Home,
+    place: Place,
+    address: NonNull<u8>,
+    attached: Vec<Arc<Lease>>,
+}
+
+#[derive(Debug)]
+enum Home {
+    /// This process's own heap; `None` once the block was handed over with a result.
+    Own { heap: Arc<Heap>, grant: Mutex<Option<Grant>> },
+    /// A worker's heap.
+    Remote { heap: Arc<RemoteHeap> },
+}
+
+// SAFETY: `address` points into memory that lives as long as `home`, is written by at most the one
+// holder of an unfrozen array, and may be read by any thread.
+unsafe impl Send for Lease {}
+// SAFETY: as above.
+unsafe impl Sync for Lease {}
+
+impl Lease {
+    /// Takes over a block of this process's own heap.
+    pub(crate) fn own(heap: Arc<Heap>, grant: Grant, attached: Vec<Arc<Self>>) -> Self {
+        let (place, address) = (heap.place(&grant), heap.address(&grant));
+        Self { home: Home::Own { heap, grant: Mutex::new(Some(grant)) }, place, address, attached }
+    }
+
+    /// Takes over a block that a worker says it has filled. `None`: no such place in its heap.
+    pub(crate) fn remote(
+        heap: &Arc<RemoteHeap>,
+        place: Place,
+        attached: Vec<Arc<Self>>,
+    ) -> Option<Self> {
+        let address = heap.address(&place)?;
+        heap.lease(&place);
+        Some(Self { home: Home::Remote { heap: Arc::clone(heap) }, place, address, attached })
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    pub(crate) fn attached(&self) -> &[Arc<Self>] {
+        &self.attached
+    }
+
+    /// The executor that the block belongs to.
+    pub(crate) fn family(&self) -> u64 {
+        match &self.home {
+            Home::Own { heap, .. } => heap.family(),
+            Home::Remote { heap } => heap.family(),
+        }
+    }
+
+    /// Gives the block to the parent, with a result. `None`: it was given away already.
+    pub(crate) fn hand_over(&self) -> Option<Grant> {
+        match &self.home {
+            Home::Own { grant, .. } => lock(grant).take(),
+            Home::Remote { .. } => None,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match &self.home {
+            Home::Own { heap, grant } => {
+                if let Some(grant) = lock(grant).take() {
+                    heap.free(grant);
+                }
+            }
+            Home::Remote { heap } => heap.release(&self.place),
+        }
+    }
+}

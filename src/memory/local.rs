@@ -1,0 +1,105 @@
+//! The result heap of the worker that this process is.
+
+use std::collections::HashMap;
+
+use bytemuck::Pod;
+
+use super::array::ArrayMut;
+use super::heap::{Grant, Heap};
+use super::lease::Lease;
+use crate::control::{Control, Releases};
+use crate::error::ShareError;
+use crate::sync::{Arc, Mutex, OnceLock, Ordering, lock};
+
+static LOCAL: OnceLock<LocalHeap> = OnceLock::new();
+
+/// A worker's own heap, and the blocks of it that the parent holds.
+#[derive(Debug)]
+pub(crate) struct LocalHeap {
+    heap: Arc<Heap>,
+    control: Arc<Control>,
+    seat: usize,
+    given: Mutex<Given>,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    head: usize,
+    grants: HashMap<u64, Grant>,
+}
+
+impl LocalHeap {
+    /// Makes `heap` the one that this process's tasks fill. Once, before the first task.
+    pub(crate) fn install(heap: Arc<Heap>, control: Arc<Control>, seat: usize) -> &'static Self {
+        LOCAL.get_or_init(|| Self { heap, control, seat, given: Mutex::default() })
+    }
+
+    /// The heap of this process, if it is a worker.
+    pub(crate) fn get() -> Option<&'static Self> {
+        LOCAL.get()
+    }
+
+    pub(crate) fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
+    /// Finds a block, after taking back what the parent has released.
+    pub(crate) fn allocate(&self, len: u64, zeroed: bool) -> Result<Grant, ShareError> {
+        self.reclaim();
+        let grant = if zeroed { self.heap.allocate_zeroed(len) } else { self.heap.allocate(len) };
+        grant.map_err(ShareError::from)
+    }
+
+    /// Notes that the parent holds a block from now on.
+    pub(crate) fn give(&self, grant: Grant) {
+        lock(&self.given).grants.insert(grant.offset, grant);
+    }
+
+    /// Takes back what the parent has released. True: the parent holds more releases than fit.
+    pub(crate) fn reclaim(&self) -> bool {
+        let seat = &self.control.seats()[self.seat];
+        let releases = Releases::over(&seat.releases.0);
+        let mut given = lock(&self.given);
+        let Given { head, grants } = &mut *given;
+        while let Some(offset) = releases.pop(head) {
+            if let Some(grant) = grants.remove(&offset) {
+                self.heap.free(grant);
+            }
+        }
+        seat.backlog.load(Ordering::Acquire) != 0
+    }
+}
+
+/// Creates an array of `len` zeros in this worker's result heap, to be filled and returned.
+///
+/// Call it inside a task: the array, frozen and returned (alone or inside a larger result), reaches
+/// the caller without a copy.
+///
+/// ```
+/// use wharf::{Array, Executor, ShareError};
+///
+/// fn squares(n: u64) -> Result<Array<f64>, ShareError> {
+///     let mut out = wharf::array::<f64>(n as usize)?;
+///     for (i, x) in out.iter_mut().enumerate() {
+///         *x = (i * i) as f64;
+///     }
+///     Ok(out.freeze())
+/// }
+///
+/// let executor = Executor::builder().workers(1).build()?;
+/// let out = executor.submit(squares, (4u64,))?.join()??;
+/// assert_eq!(&out[..], [0.0, 1.0, 4.0, 9.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// - [`ShareError::OutOfMemory`]: the budget does not hold it; drop results that are no longer used.
+/// - [`ShareError::TooManyBlocks`]: too many results are alive; drop some.
+/// - [`ShareError::NotInTask`]: this is not a worker; use `Executor::array`.
+pub fn array<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
+    let local = LocalHeap::get().ok_or(ShareError::NotInTask)?;
+    let bytes = super::array::array_bytes::<T>(len);
+    let grant = local.allocate(bytes, true)?;
+    Ok(ArrayMut::new(Lease::own(Arc::clone(local.heap()), grant, Vec::new()), len))
+}

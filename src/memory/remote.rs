@@ -1,0 +1,144 @@
+//! A worker's result heap as the parent sees it: read-only, and released by telling the worker.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use memmap2::MmapRaw;
+
+use super::budget::Budget;
+use super::place::Place;
+use super::registry;
+use crate::control::{Control, Releases};
+use crate::sync::{Arc, Mutex, Ordering, lock};
+use crate::sys;
+
+/// A result heap, for as long as anything in it is in use; its worker may be dead by then.
+#[derive(Debug)]
+pub(crate) struct RemoteHeap {
+    id: u64,
+    family: u64,
+    seat: usize,
+    map: MmapRaw,
+    fd: OwnedFd,
+    control: Arc<Control>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The worker lives and takes releases.
+    alive: bool,
+    tail: usize,
+    backlog: Vec<u64>,
+    leased_bytes: u64,
+}
+
+impl RemoteHeap {
+    /// Makes and maps a heap for the worker that will sit on `seat`.
+    pub(crate) fn new(
+        len: u64,
+        (id, family): (u64, u64),
+        control: &Arc<Control>,
+        seat: usize,
+    ) -> io::Result<Self> {
+        let fd = sys::memfd("wharf-results", len)?;
+        let map = sys::reserve(fd.as_fd(), len, false)?;
+        let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
+        registry::register(id, base, len);
+        let state = State { alive: true, tail: 0, backlog: Vec::new(), leased_bytes: 0 };
+        let control = Arc::clone(control);
+        Ok(Self { id, family, seat, map, fd, control, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn family(&self) -> u64 {
+        self.family
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Finds a block that the worker says it has filled. `None`: it does not lie in the heap.
+    pub(crate) fn address(&self, place: &Place) -> Option<NonNull<u8>> {
+        if place.heap != self.id || !place.fits(self.len()) {
+            return None;
+        }
+        let base = NonNull::new(self.map.as_mut_ptr())?;
+        // SAFETY: `fits` checked that the block lies inside the mapping.
+        Some(unsafe { base.add(place.offset as usize) })
+    }
+
+    /// Takes note that a block is in use by the parent.
+    pub(crate) fn lease(&self, place: &Place) {
+        lock(&self.state).leased_bytes += place.len;
+    }
+
+    /// Ends the use of a block: the worker may use it again.
+    pub(crate) fn release(&self, place: &Place) {
+        let mut state = lock(&self.state);
+        state.leased_bytes -= place.len;
+        if state.alive {
+            state.backlog.push(place.offset);
+            self.flush_locked(&mut state);
+            return;
+        }
+        self.budget().give_back(place.len);
+        // Whole pages go back at once, the rest with the heap.
+        let page = sys::page_size() as u64;
+        let start = place.offset.next_multiple_of(page);
+        let end = (place.offset + place.len) / page * page;
+        if start < end {
+            let _ = sys::punch(self.fd(), start, end - start);
+        }
+    }
+
+    /// Hands over releases that did not fit before.
+    pub(crate) fn flush(&self) {
+        self.flush_locked(&mut lock(&self.state));
+    }
+
+    /// The worker is dead: what is leased is the parent's to account for from now on.
+    pub(crate) fn retire(&self) {
+        let mut state = lock(&self.state);
+        if std::mem::replace(&mut state.alive, false) {
+            state.backlog = Vec::new();
+            self.budget().adopt(state.leased_bytes);
+        }
+    }
+
+    fn flush_locked(&self, state: &mut State) {
+        if !state.alive {
+            return;
+        }
+        let seat = &self.control.seats()[self.seat];
+        let releases = Releases::over(&seat.releases.0);
+        while let Some(&offset) = state.backlog.last() {
+            if !releases.push(&mut state.tail, offset) {
+                break;
+            }
+            state.backlog.pop();
+        }
+        seat.backlog.store(u32::from(!state.backlog.is_empty()), Ordering::Release);
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::of_parent(Arc::clone(&self.control))
+    }
+}
+
+impl Drop for RemoteHeap {
+    fn drop(&mut self) {
+        registry::unregister(self.id);
+        // Other workers may have it mapped for as long as they live; the memory goes now.
+        let _ = sys::punch(self.fd(), 0, self.len());
+    }
+}

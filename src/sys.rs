@@ -1,0 +1,42 @@
+//! Where the operating system ends: every system call of the crate, as `io::Result`s.
+//!
+//! The only user of `libc`. Descriptors are `OwnedFd`s from their first instant.
+
+mod event;
+mod futex;
+mod image;
+mod limits;
+mod memory;
+mod process;
+mod signal;
+mod socket;
+
+pub(crate) use event::{EventFd, Interest, poll};
+pub(crate) use futex::{futex_wait, futex_wake};
+pub(crate) use image::Image;
+pub(crate) use limits::{available_memory, reservation_limit};
+pub(crate) use memory::{
+    Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
+};
+pub(crate) use process::{
+    Exit, PidFd, current_pid, exit_now, name_process, parent_pid, sanitize_stdio, take_stdin,
+};
+pub(crate) use signal::{ParentDeath, ignore_interrupts};
+pub(crate) use socket::Socket;
+
+use std::io;
+
+/// Turns the `-1` of a system call into its `errno`.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Repeats a system call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How much memory and address space this process may use.
+
+use std::fs;
+use std::path::Path;
+
+/// The bytes of memory that are available now: free memory, or what is left of the cgroup's limit.
+///
+/// `None` where `/proc` says nothing.
+pub(crate) fn available_memory() -> Option<u64> {
+    let free = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(mem_available);
+    [free, cgroup_left()].into_iter().flatten().min()
+}
+
+/// The most bytes of address space that one heap may reserve, if a limit forbids large ones.
+///
+/// `RLIMIT_AS` counts reservations; a quarter leaves room for the program. `RLIMIT_FSIZE` bounds
+/// the size of a memfd, and passing it is a signal, not an error.
+pub(crate) fn reservation_limit() -> Option<u64> {
+    let space = resource_limit(libc::RLIMIT_AS).map(|bytes| bytes / 4);
+    [space, resource_limit(libc::RLIMIT_FSIZE)].into_iter().flatten().min()
+}
+
+fn resource_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable and of the type asked for.
+    let result = unsafe { libc::getrlimit(resource, &mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+fn mem_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The smallest room left in this process's cgroup and its ancestors (v2, then v1's memory one).
+fn cgroup_left() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let (root, path, files) = own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        if controllers.is_empty() {
+            Some(("/sys/fs/cgroup", path, ("memory.max", "memory.current")))
+        } else if controllers.split(',').any(|c| c == "memory") {
+            let files = ("memory.limit_in_bytes", "memory.usage_in_bytes");
+            Some(("/sys/fs/cgroup/memory", path, files))
+        } else {
+            None
+        }
+    })?;
+    let read = |group: &Path, file: &str| -> Option<u64> {
+        fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+    };
+    let group = Path::new(root).join(path.trim_start_matches('/'));
+    group
+        .ancestors()
+        .take_while(|group| group.starts_with(root))
+        .filter_map(|group| {
+            let limit = read(group, files.0)?;
+            Some(limit.saturating_sub(read(group, files.1).unwrap_or(0)))
+        })
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_bytes_and_nonsense_is_none() {
+        let text = "MemTotal:  100 kB\nMemAvailable:   24012345 kB\nBuffers: 1 kB\n";
+        assert_eq!(mem_available(text), Some(24_012_345 * 1024));
+        for broken in ["", "MemAvailable: many kB", "MemAvailable: 5", "MemFree: 5 kB"] {
+            assert_eq!(mem_available(broken), None, "{broken:?}");
+        }
+    }
+}

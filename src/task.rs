@@ -1,0 +1,23 @@
+//! Tasks: how a function and its arguments become a slot, and a slot a result.
+//!
+//! `function`, `argument` and `param` are the typing; `frame` is what a trampoline works on in the
+//! worker; `desk` is the parent's side of the task table, `handle` what the user holds of it.
+
+mod argument;
+mod desk;
+mod frame;
+mod function;
+mod handle;
+mod outcome;
+mod param;
+mod wait;
+
+pub use argument::Argument;
+pub(crate) use desk::{Desk, StoredTask, Unavailable};
+pub use frame::Frame;
+pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
+pub use function::{TaskFn, TaskOutput};
+pub(crate) use function::{code_of, name_of, store};
+pub use handle::TaskHandle;
+pub(crate) use outcome::Loss;
+pub use param::{Param, View, ViewError};

@@ -1,0 +1,418 @@
+//! The parent's side of the task table: what each slot's task holds, and what became of it.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::outcome::{Loss, Outcome};
+use crate::archive::Encoded;
+use crate::control::{Arguments, Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
+use crate::memory::{Grant, Heap, Lease, RemoteHeap};
+use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, fence, lock};
+use crate::sys::futex_wake;
+
+/// Everything that submitting and joining need. Lives until the last handle is gone.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    control: Arc<Control>,
+    heap: Arc<Heap>,
+    bell: Arc<Bell>,
+    records: Box<[Mutex<Record>]>,
+    /// The result heap of each seat's present worker.
+    heaps: Box<[Mutex<Option<Arc<RemoteHeap>>>]>,
+    /// Every result heap in which something is in use, its worker dead or alive.
+    known: Mutex<Vec<Weak<RemoteHeap>>>,
+    watchers: Mutex<Vec<Watcher>>,
+    /// Where the search for a free slot goes on.
+    cursor: AtomicUsize,
+    workers: AtomicU32,
+    cores: u32,
+    broken: OnceLock<Arc<str>>,
+}
+
+/// What the parent remembers of a slot.
+#[derive(Debug, Default)]
+struct Record {
+    /// Kept until the task has ended.
+    held: Option<Held>,
+    /// Why the task of this generation was lost.
+    loss: Option<(u32, Loss)>,
+    /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
+    kept: VecDeque<(u32, Kept)>,
+}
+
+struct Kept(Outcome);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+/// The memory of a task's arguments.
+#[derive(Debug)]
+struct Held {
+    _block: Option<Lease>,
+    _attached: Vec<Arc<Lease>>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    index: u32,
+    generation: u32,
+    waker: Waker,
+}
+
+/// A task that is ready to be posted: its code, and its arguments in shared memory.
+#[derive(Debug)]
+pub(crate) struct StoredTask {
+    pub(crate) code: u64,
+    pub(crate) inline: [u64; INLINE_ARGS_WORDS],
+    pub(crate) encoded: Encoded<Grant>,
+}
+
+/// Why there is no slot.
+#[derive(Debug)]
+pub(crate) enum Unavailable {
+    Full,
+    Broken(Arc<str>),
+}
+
+impl Desk {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        heap: Arc<Heap>,
+        bell: Arc<Bell>,
+        cores: u32,
+    ) -> Self {
+        Self {
+            records: control.slots().iter().map(|_| Mutex::default()).collect(),
+            heaps: control.seats().iter().map(|_| Mutex::default()).collect(),
+            control,
+            heap,
+            bell,
+            known: Mutex::default(),
+            watchers: Mutex::default(),
+            cursor: AtomicUsize::new(0),
+            workers: AtomicU32::new(0),
+            cores,
+            broken: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// The argument heap.
+    pub(crate) fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    pub(crate) fn workers(&self) -> u32 {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_workers(&self, workers: u32) {
+        self.workers.store(workers, Ordering::Relaxed);
+    }
+
+    /// Tells whether a core is free of running and searching workers, so that spinning steals none.
+    pub(super) fn has_idle_core(&self) -> bool {
+        self.control.wake().awake(self.workers()) < self.cores
+    }
+
+    /// Finds a free slot; finished tasks whose handles have not asked make room.
+    pub(crate) fn try_draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+        if let Some(reason) = self.broken.get() {
+            return Err(Unavailable::Broken(Arc::clone(reason)));
+        }
+        if let Some(found) = self.find_free() {
+            return Ok(found);
+        }
+        self.keep_finished();
+        self.find_free().ok_or(Unavailable::Full)
+    }
+
+    /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
+    pub(crate) fn draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+        loop {
+            match self.try_draft() {
+                Err(Unavailable::Full) => {}
+                result => return result,
+            }
+            let round = self.control.gate().announce();
+            match self.try_draft() {
+                Err(Unavailable::Full) => self.control.gate().sleep(round),
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells whether a task is under way whose end will give argument memory back.
+    pub(crate) fn holds_arguments(&self) -> bool {
+        let pending = self.control.slots().iter().zip(&self.records);
+        pending.into_iter().any(|(slot, record)| slot.is_pending() && lock(record).held.is_some())
+    }
+
+    /// Hands a task to the workers. Returns its generation.
+    pub(crate) fn post(&self, index: u32, draft: Draft<'_>, task: StoredTask) -> u32 {
+        let generation = draft.generation();
+        let StoredTask { code, inline, encoded } = task;
+        let offset = encoded.block.as_ref().map_or(0, |grant| grant.offset);
+        let block = encoded.block.map(|g| Lease::own(Arc::clone(&self.heap), g, Vec::new()));
+        if block.is_some() || !encoded.attached.is_empty() {
+            let held = Held { _block: block, _attached: encoded.attached };
+            lock(&self.records[index as usize]).held = Some(held);
+        }
+        draft.publish(code, &Arguments { offset, len: encoded.len, inline });
+        self.push(index);
+        if self.broken.get().is_some() {
+            // The supervisor gave up between the look in `try_draft` and the push.
+            self.lose_queued();
+        }
+        generation
+    }
+
+    /// Makes a queued slot known to the workers.
+    fn push(&self, index: u32) {
+        while self.control.ring().push(index) == Err(Full) {
+            self.compact();
+        }
+        self.control.wake().notify();
+    }
+
+    /// Throws stale and doubled ids out of a full ring.
+    fn compact(&self) {
+        let ring = self.control.ring();
+        let mut seen = vec![false; self.control.slots().len()];
+        for _ in 0..ring.capacity() {
+            let Some(index) = ring.pop() else { break };
+            let Some(seen) = seen.get_mut(index as usize) else { continue };
+            let queued = self.control.slots()[index as usize].is_queued();
+            // The ring has twice as many cells as there are slots, so what is kept fits.
+            if queued && !std::mem::replace(seen, true) && ring.push(index) == Err(Full) {
+                break;
+            }
+        }
+    }
+
+    /// After a death: queued tasks may have lost their place in the ring with whoever popped it.
+    pub(crate) fn push_again(&self) {
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            if slot.is_queued() {
+                self.push(index as u32);
+            }
+        }
+    }
+
+    /// What became of the task. `None`: it has not ended.
+    pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
+        let slot = &self.control.slots()[index as usize];
+        loop {
+            match slot.phase(generation) {
+                Phase::Queued | Phase::Running => return None,
+                Phase::Finished => {
+                    let mut record = lock(&self.records[index as usize]);
+                    if let Some(collected) = slot.collect(generation) {
+                        let outcome = self.outcome_of(&mut record, &collected);
+                        drop(collected);
+                        drop(record);
+                        self.control.gate().finished();
+                        return Some(outcome);
+                    }
+                }
+                // Whoever made room holds the record's lock until the outcome is in it.
+                Phase::Gone => {
+                    let kept = take_kept(&mut lock(&self.records[index as usize]), generation);
+                    return Some(kept.unwrap_or(Outcome::Garbled("its slot was overwritten")));
+                }
+            }
+        }
+    }
+
+    /// Takes a queued task back. False: it runs already, or has ended.
+    pub(crate) fn cancel(&self, index: u32, generation: u32) -> bool {
+        let slot = &self.control.slots()[index as usize];
+        let mut record = lock(&self.records[index as usize]);
+        if !slot.cancel(generation) {
+            return false;
+        }
+        record.loss = Some((generation, Loss::Cancelled));
+        drop(record);
+        futex_wake(slot.futex(), u32::MAX);
+        self.control.gate().finished();
+        true
+    }
+
+    /// Leaves a task to itself: whoever sees it end frees its slot.
+    pub(crate) fn detach(&self, index: u32, generation: u32) {
+        let slot = &self.control.slots()[index as usize];
+        if slot.detach_mark(generation).is_err() {
+            drop(self.try_outcome(index, generation));
+        }
+    }
+
+    /// Wakes `waker` when the task ends. False: it has ended already.
+    pub(crate) fn watch(&self, index: u32, generation: u32, waker: &Waker) -> bool {
+        let mut watchers = lock(&self.watchers);
+        watchers.retain(|w| w.index != index || w.generation != generation);
+        watchers.push(Watcher { index, generation, waker: waker.clone() });
+        let watched = self.control.slots()[index as usize].watch_mark(generation).is_ok();
+        if !watched {
+            watchers.pop();
+        }
+        watched
+    }
+
+    /// Supervisor: looks after everything that is rung for.
+    pub(crate) fn look_around(&self) {
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let mut record = lock(&self.records[index]);
+            if let Some(collected) = slot.collect_detached() {
+                drop(self.outcome_of(&mut record, &collected));
+                drop(collected);
+                self.control.gate().finished();
+            }
+        }
+        let ended = |w: &mut Watcher| {
+            let phase = self.control.slots()[w.index as usize].phase(w.generation);
+            matches!(phase, Phase::Finished | Phase::Gone)
+        };
+        let ended: Vec<Watcher> = lock(&self.watchers).extract_if(.., ended).collect();
+        ended.into_iter().for_each(|watcher| watcher.waker.wake());
+        for heap in &self.heaps {
+            if let Some(heap) = lock(heap).clone() {
+                heap.flush();
+            }
+        }
+        self.heap.trim();
+    }
+
+    /// Supervisor: seats a new worker's heap.
+    pub(crate) fn seat_heap(&self, seat: usize, heap: Arc<RemoteHeap>) {
+        let mut known = lock(&self.known);
+        known.retain(|heap| heap.strong_count() > 0);
+        known.push(Arc::downgrade(&heap));
+        *lock(&self.heaps[seat]) = Some(heap);
+    }
+
+    /// Any heap of this executor that a worker asks for by its number.
+    pub(crate) fn find_heap(&self, id: u64) -> Option<Arc<RemoteHeap>> {
+        lock(&self.known).iter().filter_map(Weak::upgrade).find(|heap| heap.id() == id)
+    }
+
+    /// Supervisor: settles everything that a dead worker leaves behind. Returns its heap, which
+    /// lives as long as results in it are in use.
+    pub(crate) fn bury(&self, seat: usize, loss: &Loss) -> Option<Arc<RemoteHeap>> {
+        self.control.wake().forget(seat);
+        let heap = lock(&self.heaps[seat]).clone();
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let mut record = lock(&self.records[index]);
+            if let Some(generation) = slot.lose_running(seat as u16) {
+                record.loss = Some((generation, loss.clone()));
+            }
+            drop(record);
+            // The worker may have died between finishing a task and waking who waits for it.
+            futex_wake(slot.futex(), u32::MAX);
+        }
+        // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
+        // was just reading one holds the record's lock, and has what it needs when the lock is free.
+        self.keep_finished();
+        self.records.iter().for_each(|record| drop(lock(record)));
+        if let Some(heap) = &heap {
+            heap.retire();
+        }
+        *lock(&self.heaps[seat]) = None;
+        self.control.seats()[seat].held_bytes.store(0, Ordering::SeqCst);
+        self.look_around();
+        self.control.gate().finished();
+        self.push_again();
+        heap
+    }
+
+    /// Supervisor: no worker will come. Queued tasks are lost, new ones are refused.
+    pub(crate) fn give_up(&self, reason: &str) {
+        let _ = self.broken.set(Arc::from(reason));
+        fence(Ordering::SeqCst);
+        self.lose_queued();
+        self.control.gate().finished();
+    }
+
+    /// Why no worker will come, if so.
+    pub(crate) fn broken(&self) -> Option<&Arc<str>> {
+        self.broken.get()
+    }
+
+    /// Ends every queued task.
+    pub(crate) fn lose_queued(&self) {
+        let reason = self.broken.get();
+        for (slot, record) in self.control.slots().iter().zip(&self.records) {
+            let mut record = lock(record);
+            if let Some(generation) = slot.lose_queued() {
+                let broken = reason.map(|reason| Loss::Broken { reason: Arc::clone(reason) });
+                record.loss = Some((generation, broken.unwrap_or(Loss::Cancelled)));
+                drop(record);
+                futex_wake(slot.futex(), u32::MAX);
+            }
+        }
+        self.look_around();
+        self.control.gate().finished();
+    }
+
+    /// Tells whether tasks wait for a worker.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.control.slots().iter().any(|slot| slot.is_queued())
+    }
+
+    fn find_free(&self) -> Option<(u32, Draft<'_>)> {
+        let slots = self.control.slots();
+        let start = self.cursor.load(Ordering::Relaxed);
+        for step in 0..slots.len() {
+            let index = (start + step) % slots.len();
+            if let Some(draft) = slots[index].draft() {
+                self.cursor.store(index + 1, Ordering::Relaxed);
+                return Some((index as u32, draft));
+            }
+        }
+        None
+    }
+
+    /// Moves what finished tasks left in their slots into their records, and frees the slots and the
+    /// memory of the arguments.
+    pub(crate) fn keep_finished(&self) {
+        for (slot, record) in self.control.slots().iter().zip(&self.records) {
+            if !slot.is_free_or_finished() {
+                continue;
+            }
+            let mut record = lock(record);
+            let Some(collected) = slot.collect_any() else { continue };
+            let outcome = self.outcome_of(&mut record, &collected);
+            if !collected.is_detached() {
+                record.kept.push_back((collected.generation(), Kept(outcome)));
+            }
+            drop(collected);
+        }
+    }
+
+    fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {
+        record.held = None;
+        let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
+        let place = collected.result();
+        let heap = if place.heap != 0 || place.attached != 0 {
+            self.heaps.get(usize::from(collected.owner())).and_then(|heap| lock(heap).clone())
+        } else {
+            None
+        };
+        Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
+    }
+}
+
+/// Takes the outcome of one generation. They are in order, and asked for mostly in order.
+fn take_kept(record: &mut Record, generation: u32) -> Option<Outcome> {
+    let at = record.kept.iter().position(|(g, _)| *g == generation)?;
+    record.kept.remove(at).map(|(_, Kept(outcome))| outcome)
+}

@@ -1,0 +1,164 @@
+//! What the user holds of a task.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::desk::Desk;
+use super::outcome::{Outcome, bad_result};
+use crate::archive::{Body, Output, Returnable, Shared, decode};
+use crate::control::Phase;
+use crate::error::TaskError;
+use crate::memory::Lease;
+use crate::sync::Arc;
+
+/// A submitted task: wait for its result with [`join`](Self::join), or `.await` it.
+///
+/// Dropping the handle leaves the task to itself: it runs, and its result is thrown away.
+#[must_use = "dropping the handle leaves the task to itself; `join` it to get its result or its error"]
+pub struct TaskHandle<R> {
+    desk: Arc<Desk>,
+    index: u32,
+    generation: u32,
+    task: &'static str,
+    /// Taken once the outcome was.
+    open: bool,
+    _result: PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for TaskHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let finished = !self.open || self.is_finished();
+        f.debug_struct("TaskHandle").field("task", &self.task).field("finished", &finished).finish()
+    }
+}
+
+impl<R> TaskHandle<R> {
+    /// Tells whether the task has ended, so that joining does not wait. No system call.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let slot = &self.desk.control().slots()[self.index as usize];
+        !matches!(slot.phase(self.generation), Phase::Queued | Phase::Running)
+    }
+
+    /// Takes the task back if no worker has begun it. True: it will not run, and joining returns
+    /// [`TaskError::Cancelled`].
+    pub fn cancel(&self) -> bool {
+        self.desk.cancel(self.index, self.generation)
+    }
+
+    fn take_outcome(&mut self) -> Outcome {
+        let outcome = self.desk.wait(self.index, self.generation, None);
+        self.open = false;
+        outcome.expect("a wait without a deadline ends with an outcome")
+    }
+}
+
+impl<R: Returnable> TaskHandle<R> {
+    pub(crate) fn new(desk: Arc<Desk>, index: u32, generation: u32, task: &'static str) -> Self {
+        Self { desk, index, generation, task, open: true, _result: PhantomData }
+    }
+
+    /// Waits until the task ends and returns its result.
+    ///
+    /// The result is decoded, which copies what it owns; [`join_view`](Self::join_view) reads it
+    /// where it lies. Sleeps on one futex; no system call where the task has ended.
+    ///
+    /// # Errors
+    ///
+    /// - [`TaskError::Panicked`]: the function panicked; its message and place are in the error.
+    /// - [`TaskError::WorkerDied`]: the process that ran it ended; only this task is concerned.
+    /// - [`TaskError::Decode`]: an argument or the result did not decode.
+    /// - [`TaskError::Result`]: the result did not fit into memory.
+    /// - [`TaskError::Cancelled`]: [`cancel`](Self::cancel) took it back.
+    /// - [`TaskError::Broken`]: no worker can be started any more.
+    pub fn join(mut self) -> Result<R, TaskError> {
+        let outcome = self.take_outcome();
+        value_of(outcome, self.task)
+    }
+
+    /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    pub fn join_view(mut self) -> Result<Output<R>, TaskError> {
+        let body = self.take_outcome().into_body(self.task)?;
+        Output::new(body).map_err(|bad| bad_result(bad, self.task))
+    }
+
+    /// Waits until the task ends and turns its result into an argument for other tasks, uncopied.
+    ///
+    /// A result of up to 64 bytes came with the task's slot and is copied into the argument heap.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join); [`TaskError::Result`] if the argument heap has no room for the copy.
+    pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
+        let body = self.take_outcome().into_body(self.task)?;
+        let output = Output::<R>::new(body).map_err(|bad| bad_result(bad, self.task))?;
+        let (lease, len) = match output.into_body() {
+            Body::Block { lease, len } => (lease, len),
+            Body::Inline { bytes, len, attached } => {
+                let heap = self.desk.heap();
+                let grant = heap.allocate(len as u64).map_err(|error| TaskError::Result {
+                    error: error.into(),
+                    task: self.task,
+                })?;
+                let (start, source) = (heap.address(&grant).as_ptr(), bytes.0.as_ptr().cast());
+                // SAFETY: the block has `len` bytes and nobody knows it yet; `bytes` has as many.
+                unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };
+                (Arc::new(Lease::own(Arc::clone(heap), grant, attached)), len)
+            }
+        };
+        // SAFETY: `Output::new` checked the archive, whose first `len` bytes these are.
+        Ok(unsafe { Shared::from_lease(lease, len as u64) })
+    }
+
+    /// Waits until the task ends, at most `timeout`; gives the handle back if it did not.
+    ///
+    /// # Errors
+    ///
+    /// The outer error is the handle, when the time has passed. The inner ones are [`join`](Self::join)'s.
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.desk.wait(self.index, self.generation, deadline) {
+            Some(outcome) => {
+                self.open = false;
+                Ok(value_of(outcome, self.task))
+            }
+            None => Err(self),
+        }
+    }
+}
+
+fn value_of<R: Returnable>(outcome: Outcome, task: &'static str) -> Result<R, TaskError> {
+    let body = outcome.into_body(task)?;
+    decode(body.bytes(), body.attached()).map_err(|bad| bad_result(bad, task))
+}
+
+/// Woken by the executor's supervisor. Polling after the result was returned panics, as usual.
+impl<R: Returnable> Future for TaskHandle<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(self.open, "a TaskHandle was polled after it had returned its result");
+        let pending = self.desk.watch(self.index, self.generation, context.waker());
+        if pending {
+            return Poll::Pending;
+        }
+        let outcome = self.take_outcome();
+        Poll::Ready(value_of(outcome, self.task))
+    }
+}
+
+impl<R> Drop for TaskHandle<R> {
+    fn drop(&mut self) {
+        if self.open {
+            self.desk.detach(self.index, self.generation);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How a task ended, in the parent's own memory.
+
+use crate::archive::{BadResult, Body, InlineBytes, Report, decode};
+use crate::control::{Ending, INLINE_RESULT_WORDS, ResultPlace};
+use crate::error::{Death, ShareError, TaskError};
+use crate::memory::{Lease, Place, RemoteHeap};
+use crate::sync::Arc;
+
+/// How a task ended, whatever its type.
+pub(crate) enum Outcome {
+    Done(Body),
+    Failed(Body),
+    Lost(Loss),
+    /// What the worker left in the slot makes no sense.
+    Garbled(&'static str),
+}
+
+/// Why no worker will finish a task.
+#[derive(Debug, Clone)]
+pub(crate) enum Loss {
+    Died { death: Death, pid: u32 },
+    Cancelled,
+    Broken { reason: Arc<str> },
+}
+
+impl Outcome {
+    /// Checks what a worker left in the slot, and takes over the memory of the result.
+    pub(super) fn read(
+        ending: Ending,
+        place: &ResultPlace,
+        heap: Option<&Arc<RemoteHeap>>,
+        loss: Option<Loss>,
+    ) -> Self {
+        if ending == Ending::Lost {
+            return loss.map_or(Self::Garbled("the task was lost for no reason"), Self::Lost);
+        }
+        match (read_body(place, heap), ending) {
+            (Some(body), Ending::Done) => Self::Done(body),
+            (Some(body), _) => Self::Failed(body),
+            (None, _) => Self::Garbled("its place lies outside the worker's memory"),
+        }
+    }
+
+    /// The archive of the result, or the error to return instead.
+    pub(super) fn into_body(self, task: &'static str) -> Result<Body, TaskError> {
+        Err(match self {
+            Self::Done(body) => return Ok(body),
+            Self::Failed(body) => report_error(&body, task),
+            Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
+            Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
+            Self::Lost(Loss::Broken { reason }) => {
+                TaskError::Broken { reason: reason.to_string(), task }
+            }
+            Self::Garbled(cause) => bad_result(BadResult(cause.to_owned()), task),
+        })
+    }
+}
+
+/// The error for a result that does not decode.
+pub(super) fn bad_result(bad: BadResult, task: &'static str) -> TaskError {
+    TaskError::Decode { what: "the result".to_owned(), cause: bad.0, task }
+}
+
+fn report_error(body: &Body, task: &'static str) -> TaskError {
+    if body.bytes().is_empty() {
+        // The worker had no memory left for an account.
+        let error = ShareError::OutOfMemory { asked: 0, left: 0 };
+        return TaskError::Result { error, task };
+    }
+    match decode::<Report>(body.bytes(), &[]) {
+        Ok(Report::Panicked { message, location, backtrace }) => {
+            TaskError::Panicked { message, location, backtrace, task }
+        }
+        Ok(Report::Argument { number, cause }) => {
+            TaskError::Decode { what: format!("argument {number}"), cause, task }
+        }
+        Ok(Report::Result { error }) => TaskError::Result { error, task },
+        Ok(Report::Code) => {
+            bad_result(BadResult("the task's code was not found in the worker".to_owned()), task)
+        }
+        Err(bad) => bad_result(bad, task),
+    }
+}
+
+/// Takes over an archive and what is attached to it. `None`: a place that cannot be.
+fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body> {
+    const PLACE_BYTES: u64 = 24;
+    let table_at = place.len.checked_next_multiple_of(8)?;
+    let bytes = if place.attached == 0 {
+        place.len
+    } else {
+        table_at.checked_add(place.attached.checked_mul(PLACE_BYTES)?)?
+    };
+    if place.heap == 0 {
+        if bytes > (INLINE_RESULT_WORDS * 8) as u64 {
+            return None;
+        }
+        let attached = if place.attached == 0 {
+            Vec::new()
+        } else {
+            let end = (bytes / 8) as usize;
+            attach(&place.inline[(table_at / 8) as usize..end], heap?)?
+        };
+        let len = place.len as usize;
+        return Some(Body::Inline { bytes: InlineBytes(place.inline), len, attached });
+    }
+    let heap = heap?;
+    let block = Place { heap: place.heap, offset: place.offset, len: bytes };
+    let start = heap.address(&block)?;
+    let attached = if place.attached == 0 {
+        Vec::new()
+    } else {
+        // SAFETY: the block lies in the heap, and the table inside the block.
+        let table = unsafe { start.add(table_at as usize) }.cast::<u64>();
+        let words = (place.attached * 3) as usize;
+        // SAFETY: in bounds as above, aligned to 8, and the worker has handed the block over.
+        let words = unsafe { std::slice::from_raw_parts(table.as_ptr(), words) }.to_vec();
+        attach(&words, heap)?
+    };
+    let lease = Lease::remote(heap, block, attached)?;
+    Some(Body::Block { lease: Arc::new(lease), len: place.len as usize })
+}
+
+fn attach(words: &[u64], heap: &Arc<RemoteHeap>) -> Option<Vec<Arc<Lease>>> {
+    let places = words.chunks_exact(3).map(|w| Place { heap: w[0], offset: w[1], len: w[2] });
+    places.map(|place| Lease::remote(heap, place, Vec::new()).map(Arc::new)).collect()
+}

@@ -1,0 +1,86 @@
+//! Waiting for a task: spin where that is cheap and short, then sleep on the task's own slot.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use super::desk::Desk;
+use super::outcome::Outcome;
+use crate::control::{Phase, Spin};
+use crate::sys::futex_wait;
+
+/// The longest that a caller spins for a result. Longer waits are cheaper asleep.
+const SPIN_MOST: Duration = Duration::from_micros(50);
+
+thread_local! {
+    static SPIN: RefCell<Spin> = RefCell::new(Spin::new(SPIN_MOST));
+}
+
+impl Desk {
+    /// Waits until the task ends or the deadline has passed (`None`).
+    pub(super) fn wait(
+        &self,
+        index: u32,
+        generation: u32,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        if let Some(outcome) = self.try_outcome(index, generation) {
+            return Some(outcome);
+        }
+        if self.spinning_helps(index, generation)
+            && let Some(outcome) = self.spin(index, generation)
+        {
+            return Some(outcome);
+        }
+        self.rouse(index, generation);
+        loop {
+            let slot = &self.control().slots()[index as usize];
+            let mark = slot.wait_mark(generation);
+            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if let Ok(word) = mark
+                && timeout != Some(Duration::ZERO)
+            {
+                futex_wait(slot.futex(), word, timeout);
+            }
+            if let Some(outcome) = self.try_outcome(index, generation) {
+                return Some(outcome);
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                return None;
+            }
+        }
+    }
+
+    fn phase(&self, index: u32, generation: u32) -> Phase {
+        self.control().slots()[index as usize].phase(generation)
+    }
+
+    /// Tells whether a result may come soon from a worker that needs no core to wake up on.
+    ///
+    /// A worker that was only just woken may be put on this very core: spinning would keep it away.
+    fn spinning_helps(&self, index: u32, generation: u32) -> bool {
+        let awake = match self.phase(index, generation) {
+            Phase::Queued => self.control().wake().anyone_searches(),
+            _ => true,
+        };
+        awake && self.has_idle_core()
+    }
+
+    fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
+        let done = || match self.phase(index, generation) {
+            Phase::Queued | Phase::Running => None,
+            Phase::Finished | Phase::Gone => Some(()),
+        };
+        // A waker that runs inside another wait finds the cell in use, and sleeps at once.
+        SPIN.with(|spin| spin.try_borrow_mut().ok().and_then(|mut spin| spin.until(done)))?;
+        self.try_outcome(index, generation)
+    }
+
+    /// Wakes a sleeper if the task still waits for a worker that says it searches: one that was
+    /// stopped while it searched would otherwise keep the task waiting.
+    fn rouse(&self, index: u32, generation: u32) {
+        let queued = self.phase(index, generation) == Phase::Queued;
+        if queued && self.control().wake().anyone_searches() {
+            self.control().wake().wake_one();
+        }
+    }
+}

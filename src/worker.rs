@@ -1,0 +1,9 @@
+//! The worker's half: the same program, started again, that runs tasks instead of `main`.
+
+mod entry;
+mod execute;
+mod lifeline;
+mod serve;
+
+pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};
+pub use entry::init;

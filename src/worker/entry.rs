@@ -1,0 +1,92 @@
+//! The way in: before `main` looks at anything, a worker goes its own way.
+//!
+//! The loader runs the functions in `.init_array` before `main`. Ours looks for the worker's token in
+//! the environment; where there is none it costs one look-up.
+
+use std::ffi::{OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+
+use super::serve;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys;
+
+/// Marks a process as a worker: `early:<pid of the parent>` or `main:<pid of the parent>`.
+pub(crate) const WORKER_VARIABLE: &str = "WHARF_WORKER";
+/// How deep executors are nested: 0 outside, 1 inside a task of the outermost.
+pub(crate) const DEPTH_VARIABLE: &str = "WHARF_DEPTH";
+
+type InitFunction = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+
+/// What the loader calls. The code that starts workers refers to it, so that no linker drops it.
+#[used]
+#[cfg_attr(not(any(miri, loom)), unsafe(link_section = ".init_array"))]
+pub(crate) static ENTRY: InitFunction = enter;
+
+/// The program has called `init`, and so will its workers.
+static INIT_CALLED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn enter(_: c_int, _: *const *const c_char, _: *const *const c_char) {
+    if let Some((When::Early, parent)) = token() {
+        serve::run(parent);
+    }
+}
+
+/// Makes this program's workers start in `main` instead of before it. Call it first thing there.
+///
+/// Only needed by a program that wants no code of a library to run before `main`, or whose workers
+/// need what other libraries set up before `main`. In the parent it returns at once; in a worker it
+/// does not return.
+///
+/// ```no_run
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     wharf::init();
+///     let executor = wharf::Executor::new()?;
+///     assert_eq!(executor.submit(|x: f64| x.sqrt(), (4.0,))?.join()?, 2.0);
+///     Ok(())
+/// }
+/// ```
+pub fn init() {
+    if let Some((When::Main, parent)) = token() {
+        serve::run(parent);
+    }
+    INIT_CALLED.store(true, Ordering::Release);
+}
+
+/// Tells whether workers are to wait for the program's call of `init`.
+fn waits_for_init() -> bool {
+    INIT_CALLED.load(Ordering::Acquire)
+}
+
+/// How deep this process is nested.
+pub(crate) fn depth() -> u32 {
+    std::env::var(DEPTH_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The token for a worker of this process.
+pub(crate) fn worker_token() -> String {
+    let when = if waits_for_init() { "main" } else { "early" };
+    format!("{when}:{}", sys::current_pid())
+}
+
+enum When {
+    Early,
+    Main,
+}
+
+fn token() -> Option<(When, u32)> {
+    let token = std::env::var_os(WORKER_VARIABLE)?;
+    let (when, parent) = split(&token)?;
+    // Inherited by a program that a worker started, and stale: its parent is somebody else.
+    (sys::parent_pid() == parent).then_some((when, parent))
+}
+
+fn split(token: &OsStr) -> Option<(When, u32)> {
+    let token = str::from_utf8(token.as_bytes()).ok()?;
+    let (when, parent) = token.split_once(':')?;
+    let when = match when {
+        "early" => When::Early,
+        "main" => When::Main,
+        _ => return None,
+    };
+    Some((when, parent.parse().ok()?))
+}

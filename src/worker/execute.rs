@@ -1,0 +1,158 @@
+//! One task under `catch_unwind`: arguments, call, result, hand-over.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::ptr::NonNull;
+
+use super::lifeline;
+use super::serve::Worker;
+use crate::archive::Report;
+use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
+use crate::memory::{Place, resolve};
+use crate::sys::{Image, futex_wake};
+use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
+
+thread_local! {
+    /// `Some` while this thread runs a task: where the hook leaves its account of a panic.
+    static PANIC: RefCell<Option<Account>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Account {
+    message: String,
+    location: String,
+    backtrace: Option<String>,
+}
+
+/// A popped slot, to be claimed and run.
+pub(super) struct Job<'w> {
+    pub(super) worker: &'w Worker,
+    pub(super) slot: &'w Slot,
+}
+
+/// Inline arguments: a copy, since others can write to the slot, aligned as a block is.
+#[repr(C, align(64))]
+struct Inline([u64; INLINE_ARGS_WORDS]);
+
+impl Job<'_> {
+    pub(super) fn run(self) {
+        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return };
+        lifeline::forget_old_heaps();
+        let args = running.arguments();
+        let inline = Inline(args.inline);
+        let start = if args.is_inline() {
+            Some(NonNull::from(&inline).cast())
+        } else {
+            let heap = self.worker.args_heap;
+            resolve(&Place { heap, offset: args.offset, len: args.len })
+        };
+        let outcome = match start {
+            Some(start) => call(running.code(), start, args.len as usize),
+            None => Err(Report::Code),
+        };
+        let (ending, place) = match outcome.and_then(|result| hand_over(result, running.is_detached())) {
+            Ok(place) => (Ending::Done, place),
+            Err(report) => (Ending::Failed, report_place(&report)),
+        };
+        let finished = running.finish(ending, &place);
+        if finished.wake {
+            futex_wake(self.slot.futex(), u32::MAX);
+        }
+        if finished.ring {
+            self.worker.bell.ring();
+        }
+        self.worker.control.gate().finished();
+        self.worker.count_finished();
+        self.worker.reclaim();
+    }
+}
+
+/// Runs the start function. The error is what went wrong, in words.
+pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
+    let start = resolve(place).ok_or("its arguments are not there")?;
+    match call(code, start, place.len as usize) {
+        Ok(_) => Ok(()),
+        Err(Report::Panicked { message, location, .. }) => Err(format!("panicked at {location}: {message}")),
+        Err(Report::Argument { number, cause }) => {
+            Err(format!("argument {number} does not decode: {cause}"))
+        }
+        Err(Report::Result { error }) => Err(error.to_string()),
+        Err(Report::Code) => Err("its code was not found".to_owned()),
+    }
+}
+
+/// Calls a trampoline. Panics of the task become reports.
+fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>, Report> {
+    let address = Image::get().address_at(code).ok_or(Report::Code)?;
+    // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
+    // lies in this image's code.
+    let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };
+    // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
+    // has ended; inline ones are a copy that lives as long as the call.
+    let mut frame = unsafe { Frame::new(start, len) };
+    PANIC.set(Some(Account::default()));
+    let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
+    let account = PANIC.take().unwrap_or_default();
+    match called {
+        Ok(Ok(())) => Ok(frame.take_result()),
+        Ok(Err(fault)) => Err(Fault::into(fault)),
+        Err(payload) => {
+            drop_payload(payload);
+            let Account { message, location, backtrace } = account;
+            Err(Report::Panicked { message, location, backtrace })
+        }
+    }
+}
+
+/// Drops what a panic carried; its destructor may panic too, and is then left alone.
+fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(second);
+    }
+}
+
+/// Gives the result to the parent, unless nobody will read it.
+fn hand_over(result: Option<ResultBytes>, detached: bool) -> Result<ResultPlace, Report> {
+    match result {
+        Some(result) if !detached => result.hand_over().map_err(|error| Report::Result { error }),
+        _ => Ok(ResultPlace::default()),
+    }
+}
+
+/// Stores a report. Without memory for it the place stays empty, which says just that.
+fn report_place(report: &Report) -> ResultPlace {
+    encode_result(report).and_then(ResultBytes::hand_over).unwrap_or_default()
+}
+
+/// Keeps panics of tasks for the parent instead of printing them; others print as usual.
+///
+/// Where panics abort, nobody could read what is kept, so it is printed.
+pub(super) fn install_panic_hook() {
+    if cfg!(panic = "abort") {
+        return;
+    }
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let kept = PANIC.try_with(|account| match account.try_borrow_mut() {
+            Ok(mut account) => account.as_mut().map(|account| *account = describe(info)).is_some(),
+            Err(_) => false,
+        });
+        if !kept.unwrap_or(false) {
+            usual(info);
+        }
+    }));
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> Account {
+    let backtrace = Backtrace::capture();
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    Account {
+        message: info.payload_as_str().unwrap_or("a panic with a payload that is no text").to_owned(),
+        location: info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
+        backtrace: captured.then(|| backtrace.to_string()),
+    }
+}
+

@@ -1,0 +1,136 @@
+//! The line to the parent: tells a worker that it is alone, and fetches heaps of other workers.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use memmap2::MmapRaw;
+
+use super::serve::EXIT_ORPHAN;
+use crate::control::{FromParent, FromWorker};
+use crate::memory;
+use crate::sync::{AtomicUsize, Condvar, Mutex, OnceLock, Ordering, PoisonError, lock};
+use crate::sys::{self, Interest, ParentDeath, SegmentName, Socket, poll};
+
+/// Heaps of other workers that stay mapped from one task to the next. Those of dead workers are
+/// among them, so that what is mapped stays bounded.
+const FOREIGN_HEAPS_MAX: usize = 64;
+
+static LINE: OnceLock<Lifeline> = OnceLock::new();
+
+/// The worker's socket, and what came over it.
+#[derive(Debug)]
+pub(super) struct Lifeline {
+    socket: Socket,
+    segment: SegmentName,
+    foreign: Mutex<Foreign>,
+    arrived: Condvar,
+    mapped: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Foreign {
+    heaps: HashMap<u64, MmapRaw>,
+    /// The last answer that was no heap.
+    refused: Option<u64>,
+}
+
+impl Lifeline {
+    pub(super) fn install(socket: Socket, segment: SegmentName) -> &'static Self {
+        LINE.get_or_init(|| Self {
+            socket,
+            segment,
+            foreign: Mutex::default(),
+            arrived: Condvar::new(),
+            mapped: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn get() -> &'static Self {
+        LINE.get().expect("`run` installs the lifeline before anything else runs")
+    }
+
+    /// Sends a message. A parent that cannot be told is gone, and so are we.
+    pub(super) fn tell(&self, message: &FromWorker) {
+        if self.socket.send(&message.to_bytes(), &[]).is_err() {
+            self.leave();
+        }
+    }
+
+    /// Takes the segment's name away, so that nothing is left, and ends the process.
+    fn leave(&self) -> ! {
+        let _ = sys::unlink(&self.segment);
+        sys::exit_now(EXIT_ORPHAN)
+    }
+
+    fn take(&self, message: FromParent, fds: Vec<OwnedFd>) {
+        let mut foreign = lock(&self.foreign);
+        match message {
+            FromParent::Heap { id, bytes } => {
+                let map = fds.first().and_then(|fd| sys::reserve(fd.as_fd(), bytes, false).ok());
+                match map.and_then(|map| Some((NonNull::new(map.as_mut_ptr())?, map))) {
+                    Some((base, map)) => {
+                        memory::register(id, base, bytes);
+                        foreign.heaps.insert(id, map);
+                        self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
+                    }
+                    None => foreign.refused = Some(id),
+                }
+            }
+            FromParent::NoHeap { id } => foreign.refused = Some(id),
+            FromParent::Hello(_) => {}
+        }
+        self.arrived.notify_all();
+    }
+}
+
+/// Watches the parent for as long as the process lives. Runs on the main thread.
+pub(super) fn hold(line: &Lifeline, death: ParentDeath) -> ! {
+    loop {
+        let mut interests = [Interest::new(line.socket.as_fd()), Interest::new(death.as_fd())];
+        if poll(&mut interests, None).is_err() || interests[1].ready {
+            line.leave();
+        }
+        if interests[0].ready {
+            match line.socket.receive() {
+                Ok(Some(message)) => {
+                    if let Some(parsed) = FromParent::parse(&message.bytes) {
+                        line.take(parsed, message.fds);
+                    }
+                }
+                Ok(None) | Err(_) => line.leave(),
+            }
+        }
+    }
+}
+
+/// Asks the parent for a heap and waits for it. False: there is none, or it cannot be mapped.
+pub(super) fn fetch(id: u64) -> bool {
+    let line = Lifeline::get();
+    let mut foreign = lock(&line.foreign);
+    foreign.refused = None;
+    line.tell(&FromWorker::WantHeap { id });
+    loop {
+        if foreign.heaps.contains_key(&id) {
+            return true;
+        }
+        if foreign.refused == Some(id) {
+            return false;
+        }
+        foreign = line.arrived.wait(foreign).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Unmaps other workers' heaps when there are too many. Between tasks, when nothing refers to them.
+pub(super) fn forget_old_heaps() {
+    let line = Lifeline::get();
+    if line.mapped.load(Ordering::Relaxed) <= FOREIGN_HEAPS_MAX {
+        return;
+    }
+    let mut foreign = lock(&line.foreign);
+    for (id, map) in foreign.heaps.drain() {
+        memory::unregister(id);
+        drop(map);
+    }
+    line.mapped.store(0, Ordering::Relaxed);
+}

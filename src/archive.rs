@@ -17,16 +17,16 @@ pub use array::ArchivedArray;
 pub use codec::Postcard;
 pub use codec::{Codec, CodecError, MessagePack};
 pub use decode::Returnable;
-pub use encode::{Encoder, Storable};
 pub(crate) use decode::{BadResult, decode};
 pub(crate) use encode::{Encoded, checked_usize, encode, read_place, root_of};
+pub use encode::{Encoder, Storable};
 pub use output::Output;
 pub(crate) use output::{Body, InlineBytes};
 pub use serialized::{ArchivedSerialized, AsSerialized, Serialized};
 pub use shared::{ArchivedShared, Shared};
 
-pub(crate) use rkyv::rancor::BoxedError as EncodeFailure;
 pub(crate) use report::Report;
+pub(crate) use rkyv::rancor::BoxedError as EncodeFailure;
 
 pub(crate) use rkyv::Archive;
 pub(crate) use rkyv::primitive;

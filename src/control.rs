@@ -21,12 +21,5 @@ pub(crate) use layout::{
 pub(crate) use message::{FromParent, FromWorker, Hello, NAME_BYTES_MAX, NO_CODE};
 pub(crate) use release::Releases;
 pub(crate) use ring::Full;
-pub(crate) use slot::{
-    Arguments, Claim, Collected, Draft, Ending, Phase, ResultPlace, Slot,
-};
+pub(crate) use slot::{Arguments, Claim, Collected, Draft, Ending, Phase, ResultPlace, Slot};
 pub(crate) use spin::Spin;
-
-#[cfg(all(test, loom))]
-mod loom_tests;
-#[cfg(all(test, not(loom)))]
-mod tests;

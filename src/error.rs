@@ -83,8 +83,7 @@ pub enum BuildError {
 }
 
 /// Why a value could not be put into shared memory.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[non_exhaustive]
 pub enum ShareError {
     /// The memory budget does not hold it. Drop what is no longer used, or raise
@@ -116,7 +115,9 @@ pub enum ShareError {
         limit: u64,
     },
     /// A `usize` or `isize` that does not fit rkyv's 32-bit archived form. Use `u64` or `i64`.
-    #[error("{value} does not fit the archived form of {kind}, which has 32 bits; use a 64-bit type")]
+    #[error(
+        "{value} does not fit the archived form of {kind}, which has 32 bits; use a 64-bit type"
+    )]
     Truncated {
         /// The value's type.
         kind: String,

@@ -76,12 +76,12 @@ mod task;
 mod executor;
 mod worker;
 
-pub use archive::{
-    ArchivedArray, ArchivedSerialized, ArchivedShared, AsSerialized, Codec, CodecError, MessagePack,
-    Output, Returnable, Serialized, Shared, Storable,
-};
 #[cfg(feature = "postcard")]
 pub use archive::Postcard;
+pub use archive::{
+    ArchivedArray, ArchivedSerialized, ArchivedShared, AsSerialized, Codec, CodecError,
+    MessagePack, Output, Returnable, Serialized, Shared, Storable,
+};
 pub use error::{
     BuildError, Death, ShareError, ShutdownError, SubmitError, TaskError, TrySubmitError,
 };

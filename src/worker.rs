@@ -5,5 +5,5 @@ mod execute;
 mod lifeline;
 mod serve;
 
-pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};
 pub use entry::init;
+pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};

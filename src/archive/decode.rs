@@ -108,10 +108,7 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
 }
 
 /// Checks an archive and turns it into a value.
-pub(crate) fn decode<T: Returnable>(
-    bytes: &[u8],
-    attached: &[Arc<Lease>],
-) -> Result<T, BadResult> {
+pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
     let archived = access::<T::Archived, BoxedError>(bytes)?;
     let mut decoder = Decoder { pool: Pool::new(), attached: attached.to_vec() };
     Ok(deserialize_using::<T, Decoder, BoxedError>(archived, &mut decoder)?)

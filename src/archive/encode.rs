@@ -121,10 +121,7 @@ impl Encoder {
     }
 
     /// Archives a value at the next place; returns the position of its root.
-    pub(crate) fn value<T: Storable + ?Sized>(&mut self, value: &T) -> Result<u64, BoxedError>
-    where
-        T: Sized,
-    {
+    pub(crate) fn value<T: Storable>(&mut self, value: &T) -> Result<u64, BoxedError> {
         const {
             assert!(
                 align_of::<T::Archived>() <= 32,

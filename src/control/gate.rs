@@ -37,7 +37,8 @@ impl Gate {
     pub(crate) fn finished(&self) {
         // PAIRS gate.
         fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0 {
+        if self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0
+        {
             self.round.fetch_add(1, Ordering::Release);
             futex_wake(&self.round, u32::MAX);
         }

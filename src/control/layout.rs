@@ -75,7 +75,7 @@ impl Default for ReleaseCells {
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Slot>() == 256 && align_of::<Slot>() == 64);
-    assert!(size_of::<Header>() % 128 == 0 && size_of::<Seat>() % 128 == 0);
+    assert!(size_of::<Header>().is_multiple_of(128) && size_of::<Seat>().is_multiple_of(128));
     assert!(align_of::<Header>() <= 4096);
 };
 
@@ -124,9 +124,13 @@ pub(crate) struct Control {
 
 #[derive(Debug)]
 enum Home {
-    Segment { _segment: Segment },
+    Segment {
+        _segment: Segment,
+    },
     #[cfg(test)]
-    Heap { _pages: Box<[Page]> },
+    Heap {
+        _pages: Box<[Page]>,
+    },
 }
 
 /// Zeroed memory for tests, aligned as a mapping is.
@@ -217,8 +221,11 @@ impl Control {
 
     /// The bytes that all heaps hold together, and the budget. Exact only while nobody allocates.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let of_workers: u64 =
-            self.seats().iter().map(|s| s.held_bytes.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        let of_workers: u64 = self
+            .seats()
+            .iter()
+            .map(|s| s.held_bytes.load(Ordering::Relaxed))
+            .fold(0, u64::wrapping_add);
         of_workers.wrapping_add(self.header().parent_bytes.load(Ordering::Relaxed))
     }
 

@@ -35,9 +35,9 @@ pub(crate) struct Hello {
 }
 
 /// A message to a worker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum FromParent {
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// The heap asked for comes with the message; it has this many bytes.
     Heap {
         id: u64,
@@ -82,11 +82,11 @@ const FAILED: u64 = 5;
 const WANT_HEAP: u64 = 6;
 
 impl FromParent {
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Hello(hello) => message(HELLO, 0, 0, bytemuck::bytes_of(&hello)),
-            Self::Heap { id, bytes } => message(HEAP, id, bytes, &[]),
-            Self::NoHeap { id } => message(NO_HEAP, id, 0, &[]),
+            Self::Hello(hello) => message(HELLO, 0, 0, bytemuck::bytes_of(&**hello)),
+            Self::Heap { id, bytes } => message(HEAP, *id, *bytes, &[]),
+            Self::NoHeap { id } => message(NO_HEAP, *id, 0, &[]),
         }
     }
 
@@ -94,7 +94,7 @@ impl FromParent {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, body) = split(bytes)?;
         match head.kind {
-            HELLO => bytemuck::try_pod_read_unaligned(body).ok().map(Self::Hello),
+            HELLO => bytemuck::try_pod_read_unaligned(body).ok().map(|h| Self::Hello(Box::new(h))),
             HEAP => Some(Self::Heap { id: head.a, bytes: head.b }),
             NO_HEAP => Some(Self::NoHeap { id: head.a }),
             _ => None,
@@ -164,7 +164,7 @@ mod tests {
                 assert_eq!(FromWorker::parse(&bytes[..len]), None);
             }
         }
-        let hello = FromParent::Hello(Hello::zeroed()).to_bytes();
+        let hello = FromParent::Hello(Box::new(Hello::zeroed())).to_bytes();
         assert!(hello.len() <= 4096);
         for len in 0..hello.len() {
             assert!(FromParent::parse(&hello[..len]).is_none());

@@ -73,7 +73,8 @@ impl<'c> Ring<'c> {
                 // { lap, empty } -> { lap, full, id }
                 // PAIRS id-visible: the pop's Acquire sees what was written before this push.
                 let full = Cell::full(lap, id).0;
-                if cell.compare_exchange(seen.0, full, Ordering::Release, Ordering::Relaxed).is_ok() {
+                if cell.compare_exchange(seen.0, full, Ordering::Release, Ordering::Relaxed).is_ok()
+                {
                     self.advance(self.tail, position);
                     return Ok(());
                 }

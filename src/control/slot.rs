@@ -12,6 +12,10 @@
 //! Every change is one compare-and-swap or one store by the only one who may change the word then.
 //! The claim writes the owner in the same instruction.
 
+mod token;
+
+pub(crate) use token::{Collected, Draft, Running};
+
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -127,9 +131,13 @@ impl Slot {
             return None;
         }
         // PAIRS slot-free: what the last collector read was read before this task writes.
-        let drafted =
-            self.word.compare_exchange(word, generation_of(word) | DRAFT, Ordering::Acquire, Ordering::Relaxed);
-        drafted.is_ok().then_some(Draft { slot: self })
+        let drafted = self.word.compare_exchange(
+            word,
+            generation_of(word) | DRAFT,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        drafted.is_ok().then_some(Draft::of(self))
     }
 
     /// Worker: claims a queued task. The owner is on record from this instruction on.
@@ -138,8 +146,13 @@ impl Slot {
         while word & STATE == READY {
             let claimed = word & !(STATE | OWNER) | RUNNING | u64::from(seat) << OWNER_SHIFT;
             // PAIRS task-visible: the worker sees what the draft wrote.
-            match self.word.compare_exchange_weak(word, claimed, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Claim::Run(Running { slot: self }),
+            match self.word.compare_exchange_weak(
+                word,
+                claimed,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Claim::Run(Running::of(self)),
                 Err(seen) => word = seen,
             }
         }
@@ -174,7 +187,8 @@ impl Slot {
                 ended => return Err(ended),
             }
             let marked = word | flags;
-            match self.word.compare_exchange_weak(word, marked, Ordering::AcqRel, Ordering::Acquire) {
+            match self.word.compare_exchange_weak(word, marked, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(marked),
                 Err(seen) => word = seen,
             }
@@ -258,8 +272,13 @@ impl Slot {
             let ending = ending_of(word).filter(|_| which(word))?;
             let drafted = generation_of(word) | DRAFT;
             // PAIRS result-visible: the collector sees what the worker wrote before it finished.
-            match self.word.compare_exchange_weak(word, drafted, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(Collected { slot: self, word, ending }),
+            match self.word.compare_exchange_weak(
+                word,
+                drafted,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(Collected::of(self, word, ending)),
                 Err(seen) => word = seen,
             }
         }
@@ -279,155 +298,6 @@ impl Slot {
             }
         }
         place
-    }
-}
-
-/// A slot that this thread of the parent is filling. Dropped unpublished, it is free again.
-#[derive(Debug)]
-pub(crate) struct Draft<'s> {
-    slot: &'s Slot,
-}
-
-impl Draft<'_> {
-    /// The generation that the task will have.
-    pub(crate) fn generation(&self) -> u32 {
-        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
-    }
-
-    /// Writes the task and makes it claimable. The caller pushes the slot's index next.
-    pub(crate) fn publish(self, code: u64, args: &Arguments) {
-        let slot = self.slot;
-        slot.code.store(code, Ordering::Relaxed);
-        slot.args_offset.store(args.offset, Ordering::Relaxed);
-        slot.args_len.store(args.len, Ordering::Relaxed);
-        if args.is_inline() {
-            let words = args.len.div_ceil(8) as usize;
-            for (cell, word) in slot.inline_args.iter().zip(&args.inline[..words]) {
-                cell.store(*word, Ordering::Relaxed);
-            }
-        }
-        let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
-        // PAIRS task-visible.
-        slot.word.store(word, Ordering::Release);
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        let word = generation_of(self.slot.word.load(Ordering::Relaxed)) | FREE;
-        self.slot.word.store(word, Ordering::Release);
-    }
-}
-
-/// A task that this worker has claimed. Dropped unfinished, it fails without an account.
-#[derive(Debug)]
-pub(crate) struct Running<'s> {
-    slot: &'s Slot,
-}
-
-impl Running<'_> {
-    pub(crate) fn code(&self) -> u64 {
-        self.slot.code.load(Ordering::Relaxed)
-    }
-
-    /// Copies the place of the arguments, and the arguments if they are inline.
-    pub(crate) fn arguments(&self) -> Arguments {
-        let mut args = Arguments {
-            offset: self.slot.args_offset.load(Ordering::Relaxed),
-            len: self.slot.args_len.load(Ordering::Relaxed),
-            inline: [0; INLINE_ARGS_WORDS],
-        };
-        if args.is_inline() {
-            let words = args.len.div_ceil(8) as usize;
-            for (word, cell) in args.inline[..words].iter_mut().zip(&self.slot.inline_args) {
-                *word = cell.load(Ordering::Relaxed);
-            }
-        }
-        args
-    }
-
-    /// Tells whether nobody will read the result.
-    pub(crate) fn is_detached(&self) -> bool {
-        self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
-    }
-
-    /// Hands the result over.
-    pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
-        let slot = self.slot;
-        std::mem::forget(self);
-        slot.result_heap.store(place.heap, Ordering::Relaxed);
-        slot.result_offset.store(place.offset, Ordering::Relaxed);
-        slot.result_len.store(place.len, Ordering::Relaxed);
-        slot.result_attached.store(place.attached, Ordering::Relaxed);
-        if place.heap == 0 && place.len + place.attached > 0 {
-            for (cell, word) in slot.inline_result.iter().zip(&place.inline) {
-                cell.store(*word, Ordering::Relaxed);
-            }
-        }
-        let state = if ending == Ending::Done { DONE } else { FAILED };
-        let mut word = slot.word.load(Ordering::Relaxed);
-        loop {
-            let finished = word & !STATE | state;
-            // PAIRS result-visible.
-            match slot.word.compare_exchange_weak(word, finished, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(seen) => word = seen,
-            }
-        }
-        Finished {
-            wake: word & WAITED != 0,
-            ring: word & WATCHED != 0,
-            detached: word & DETACHED != 0,
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let failed = Running { slot: self.slot }.finish(Ending::Failed, &ResultPlace::default());
-        if failed.wake {
-            crate::sys::futex_wake(self.slot.futex(), u32::MAX);
-        }
-    }
-}
-
-/// A finished task's slot, held for reading. Dropped, it is free for the next generation.
-#[derive(Debug)]
-pub(crate) struct Collected<'s> {
-    slot: &'s Slot,
-    word: u64,
-    ending: Ending,
-}
-
-impl Collected<'_> {
-    pub(crate) fn generation(&self) -> u32 {
-        (self.word >> GENERATION_SHIFT) as u32
-    }
-
-    pub(crate) fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    /// The worker that ran the task.
-    pub(crate) fn owner(&self) -> u16 {
-        ((self.word & OWNER) >> OWNER_SHIFT) as u16
-    }
-
-    pub(crate) fn is_detached(&self) -> bool {
-        self.word & DETACHED != 0
-    }
-
-    pub(crate) fn result(&self) -> ResultPlace {
-        self.slot.read_result()
-    }
-}
-
-impl Drop for Collected<'_> {
-    fn drop(&mut self) {
-        let next = u64::from(self.generation().wrapping_add(1)) << GENERATION_SHIFT;
-        // PAIRS slot-free.
-        self.slot.word.store(next | FREE, Ordering::Release);
     }
 }
 

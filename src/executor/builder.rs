@@ -50,8 +50,10 @@ pub struct Builder {
 struct OnStart {
     task: &'static str,
     code: Option<u64>,
-    store: Box<dyn Fn(&mut Encoder) -> Result<(), EncodeFailure> + Send>,
+    store: StoreArguments,
 }
+
+type StoreArguments = Box<dyn Fn(&mut Encoder) -> Result<(), EncodeFailure> + Send>;
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,7 +226,8 @@ impl Builder {
             _start: Mutex::new(start.map(|(_, lease)| lease)),
         };
         let office = Arc::new(Office::new());
-        let supervisor = supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
+        let supervisor =
+            supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
         let pid = sys::current_pid();
         let executor = Executor { desk, office, supervisor: Some(supervisor), pid };
         // An error drops the executor, and with it all that was started.
@@ -268,7 +271,9 @@ impl OnStart {
                 let grant = heap.allocate(encoded.len).map_err(|e| failed(e.into()))?;
                 let bytes = &bytemuck::cast_slice::<u64, u8>(&inline)[..encoded.len as usize];
                 // SAFETY: the block has as many bytes, and nobody knows it yet.
-                unsafe { heap.address(&grant).copy_from_nonoverlapping(first_of(bytes), bytes.len()) };
+                unsafe {
+                    heap.address(&grant).copy_from_nonoverlapping(first_of(bytes), bytes.len())
+                };
                 grant
             }
         };

@@ -7,8 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bytemuck::Zeroable;
-
 use super::builder::OwnedName;
 use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
 use crate::error::Death;
@@ -120,11 +118,10 @@ impl Process {
             start_code: plan.start_code,
             start_offset: start.offset,
             start_len: start.len,
-            ..Hello::zeroed()
         };
         let args = sys::reopen_read_only(desk.heap().fd())?;
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        socket.send(&FromParent::Hello(hello).to_bytes(), &fds)
+        socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
     }
 }

@@ -280,13 +280,19 @@ impl Supervisor {
         event!("worker ended", pid = pid, seat = index, death = %death);
         self.desk.bury(index, &Loss::Died { death, pid });
         if !process.ready && !left {
-            self.start_failed(index, self.plan.start_place.is_some(), format!("it ended by {death}"));
+            self.start_failed(
+                index,
+                self.plan.start_place.is_some(),
+                format!("it ended by {death}"),
+            );
         }
     }
 
     fn hear_last_words(&mut self, index: usize) {
         loop {
-            let Seat::Taken(Process { socket: Some(socket), .. }) = &self.seats[index] else { return };
+            let Seat::Taken(Process { socket: Some(socket), .. }) = &self.seats[index] else {
+                return;
+            };
             let mut interest = [Interest::new(socket.as_fd())];
             if poll(&mut interest, Some(Duration::ZERO)).is_err() || !interest[0].ready {
                 return;
@@ -310,7 +316,8 @@ impl Supervisor {
             }));
         } else if self.failed_starts >= FAILED_STARTS_MAX {
             let starts = self.failed_starts;
-            self.desk.give_up(&format!("{starts} workers in a row did not start, the last: {cause}"));
+            self.desk
+                .give_up(&format!("{starts} workers in a row did not start, the last: {cause}"));
         }
     }
 }

@@ -124,7 +124,11 @@ impl Heap {
             return Err(HeapError::OutOfMemory { asked: len, left: self.left() });
         }
         let mut state = lock(&self.state);
-        if len >= LARGE_BYTES { self.allocate_large(&mut state, len) } else { self.allocate_small(&mut state, len) }
+        if len >= LARGE_BYTES {
+            self.allocate_large(&mut state, len)
+        } else {
+            self.allocate_small(&mut state, len)
+        }
     }
 
     /// As [`Heap::allocate`], and the block reads as zeros. Only memory that was used is written.
@@ -151,7 +155,8 @@ impl Heap {
         state.warm.put(pages);
         let surplus = state.warm.pages() * PAGE > self.retain_bytes;
         drop(state);
-        if surplus && !self.trim_due.swap(true, Ordering::AcqRel)
+        if surplus
+            && !self.trim_due.swap(true, Ordering::AcqRel)
             && let Some(bell) = &self.bell
         {
             bell.ring();

@@ -63,9 +63,8 @@ pub(crate) fn poll(interests: &mut [Interest<'_>], timeout: Option<Duration>) ->
         .map(|i| libc::pollfd { fd: i.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
         .collect();
     // Rounded up: a wait that ends too early would be repeated without sleeping.
-    let timeout = timeout.map_or(-1, |t| {
-        t.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
-    });
+    let timeout = timeout
+        .map_or(-1, |t| t.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));
     let count = entries.len() as libc::nfds_t;
     // SAFETY: `entries` holds `count` entries and lives through the call.
     retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), count, timeout) }))?;

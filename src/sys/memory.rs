@@ -124,8 +124,7 @@ pub(crate) fn unlink(name: &SegmentName) -> io::Result<()> {
 /// The number of the pid namespace, 0 where `/proc` does not tell.
 fn pid_namespace() -> u64 {
     let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let digits: String =
-        link.to_string_lossy().chars().filter(|c| c.is_ascii_digit()).collect();
+    let digits: String = link.to_string_lossy().chars().filter(|c| c.is_ascii_digit()).collect();
     digits.parse().unwrap_or(0)
 }
 

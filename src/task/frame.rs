@@ -41,9 +41,7 @@ pub enum Fault {
 impl From<Fault> for Report {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Argument(number, cause) => {
-                Self::Argument { number, cause: cause.to_string() }
-            }
+            Fault::Argument(number, cause) => Self::Argument { number, cause: cause.to_string() },
             Fault::Result(error) => Self::Result { error },
         }
     }

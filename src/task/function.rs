@@ -1,6 +1,6 @@
 //! Ordinary functions as tasks: the typing of parameters against arguments, for 0 to 8 of them.
 
-use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 use bytemuck::Pod;
 
@@ -102,9 +102,9 @@ fn conjure<F: Copy + 'static>() -> F {
              pass it as an argument"
         );
     }
-    // SAFETY: a type of size zero has no bytes to initialise. Another value of it exists: the one
-    // that was given to `submit`, and the type is `Copy`.
-    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+    // SAFETY: reading no bytes is allowed at any aligned address. A value of the type exists, the
+    // one that was given to `submit`, and the type is `Copy`: this is a copy of it.
+    unsafe { NonNull::<F>::dangling().read() }
 }
 
 fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame) -> Result<(), Fault> {

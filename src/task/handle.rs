@@ -104,10 +104,9 @@ impl<R: Returnable> TaskHandle<R> {
             Body::Block { lease, len } => (lease, len),
             Body::Inline { bytes, len, attached } => {
                 let heap = self.desk.heap();
-                let grant = heap.allocate(len as u64).map_err(|error| TaskError::Result {
-                    error: error.into(),
-                    task: self.task,
-                })?;
+                let grant = heap
+                    .allocate(len as u64)
+                    .map_err(|error| TaskError::Result { error: error.into(), task: self.task })?;
                 let (start, source) = (heap.address(&grant).as_ptr(), bytes.0.as_ptr().cast());
                 // SAFETY: the block has `len` bytes and nobody knows it yet; `bytes` has as many.
                 unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };

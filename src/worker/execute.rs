@@ -53,10 +53,11 @@ impl Job<'_> {
             Some(start) => call(running.code(), start, args.len as usize),
             None => Err(Report::Code),
         };
-        let (ending, place) = match outcome.and_then(|result| hand_over(result, running.is_detached())) {
-            Ok(place) => (Ending::Done, place),
-            Err(report) => (Ending::Failed, report_place(&report)),
-        };
+        let (ending, place) =
+            match outcome.and_then(|result| hand_over(result, running.is_detached())) {
+                Ok(place) => (Ending::Done, place),
+                Err(report) => (Ending::Failed, report_place(&report)),
+            };
         let finished = running.finish(ending, &place);
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -75,7 +76,9 @@ pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     let start = resolve(place).ok_or("its arguments are not there")?;
     match call(code, start, place.len as usize) {
         Ok(_) => Ok(()),
-        Err(Report::Panicked { message, location, .. }) => Err(format!("panicked at {location}: {message}")),
+        Err(Report::Panicked { message, location, .. }) => {
+            Err(format!("panicked at {location}: {message}"))
+        }
         Err(Report::Argument { number, cause }) => {
             Err(format!("argument {number} does not decode: {cause}"))
         }
@@ -150,9 +153,13 @@ fn describe(info: &PanicHookInfo<'_>) -> Account {
     let backtrace = Backtrace::capture();
     let captured = backtrace.status() == BacktraceStatus::Captured;
     Account {
-        message: info.payload_as_str().unwrap_or("a panic with a payload that is no text").to_owned(),
-        location: info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
+        message: info
+            .payload_as_str()
+            .unwrap_or("a panic with a payload that is no text")
+            .to_owned(),
+        location: info
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
         backtrace: captured.then(|| backtrace.to_string()),
     }
 }
-

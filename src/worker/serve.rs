@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 
+use super::entry::WORKER_VARIABLE;
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
-use super::entry::WORKER_VARIABLE;
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Spin};
 use crate::memory::{self, Budget, Heap, LocalHeap, Place};
 use crate::sync::{Arc, Ordering};

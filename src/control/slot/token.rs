@@ -1,0 +1,178 @@
+//! Tokens: holding one is the proof of what its holder may do with the slot.
+
+use super::Arguments;
+use super::{
+    DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION_SHIFT, OWNER, OWNER_SHIFT, READY,
+    ResultPlace, STATE, Slot, WAITED, WATCHED, generation_of,
+};
+use crate::control::INLINE_ARGS_WORDS;
+use crate::sync::Ordering;
+
+/// A slot that this thread of the parent is filling. Dropped unpublished, it is free again.
+#[derive(Debug)]
+pub(crate) struct Draft<'s> {
+    slot: &'s Slot,
+}
+
+impl<'s> Draft<'s> {
+    /// The caller has just made the slot a draft.
+    pub(super) fn of(slot: &'s Slot) -> Self {
+        Self { slot }
+    }
+
+    /// The generation that the task will have.
+    pub(crate) fn generation(&self) -> u32 {
+        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
+    }
+
+    /// Writes the task and makes it claimable. The caller pushes the slot's index next.
+    pub(crate) fn publish(self, code: u64, args: &Arguments) {
+        let slot = self.slot;
+        slot.code.store(code, Ordering::Relaxed);
+        slot.args_offset.store(args.offset, Ordering::Relaxed);
+        slot.args_len.store(args.len, Ordering::Relaxed);
+        if args.is_inline() {
+            let words = args.len.div_ceil(8) as usize;
+            for (cell, word) in slot.inline_args.iter().zip(&args.inline[..words]) {
+                cell.store(*word, Ordering::Relaxed);
+            }
+        }
+        let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
+        // PAIRS task-visible.
+        slot.word.store(word, Ordering::Release);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        let word = generation_of(self.slot.word.load(Ordering::Relaxed)) | FREE;
+        self.slot.word.store(word, Ordering::Release);
+    }
+}
+
+/// A task that this worker has claimed. Dropped unfinished, it fails without an account.
+#[derive(Debug)]
+pub(crate) struct Running<'s> {
+    slot: &'s Slot,
+}
+
+impl<'s> Running<'s> {
+    /// The caller has just claimed the slot.
+    pub(super) fn of(slot: &'s Slot) -> Self {
+        Self { slot }
+    }
+
+    pub(crate) fn code(&self) -> u64 {
+        self.slot.code.load(Ordering::Relaxed)
+    }
+
+    /// Copies the place of the arguments, and the arguments if they are inline.
+    pub(crate) fn arguments(&self) -> Arguments {
+        let mut args = Arguments {
+            offset: self.slot.args_offset.load(Ordering::Relaxed),
+            len: self.slot.args_len.load(Ordering::Relaxed),
+            inline: [0; INLINE_ARGS_WORDS],
+        };
+        if args.is_inline() {
+            let words = args.len.div_ceil(8) as usize;
+            for (word, cell) in args.inline[..words].iter_mut().zip(&self.slot.inline_args) {
+                *word = cell.load(Ordering::Relaxed);
+            }
+        }
+        args
+    }
+
+    /// Tells whether nobody will read the result.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
+    /// Hands the result over.
+    pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
+        let slot = self.slot;
+        std::mem::forget(self);
+        slot.result_heap.store(place.heap, Ordering::Relaxed);
+        slot.result_offset.store(place.offset, Ordering::Relaxed);
+        slot.result_len.store(place.len, Ordering::Relaxed);
+        slot.result_attached.store(place.attached, Ordering::Relaxed);
+        if place.heap == 0 && place.len + place.attached > 0 {
+            for (cell, word) in slot.inline_result.iter().zip(&place.inline) {
+                cell.store(*word, Ordering::Relaxed);
+            }
+        }
+        let state = if ending == Ending::Done { DONE } else { FAILED };
+        let mut word = slot.word.load(Ordering::Relaxed);
+        loop {
+            let finished = word & !STATE | state;
+            // PAIRS result-visible.
+            match slot.word.compare_exchange_weak(
+                word,
+                finished,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(seen) => word = seen,
+            }
+        }
+        Finished {
+            wake: word & WAITED != 0,
+            ring: word & WATCHED != 0,
+            detached: word & DETACHED != 0,
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let failed = Running { slot: self.slot }.finish(Ending::Failed, &ResultPlace::default());
+        if failed.wake {
+            crate::sys::futex_wake(self.slot.futex(), u32::MAX);
+        }
+    }
+}
+
+/// A finished task's slot, held for reading. Dropped, it is free for the next generation.
+#[derive(Debug)]
+pub(crate) struct Collected<'s> {
+    slot: &'s Slot,
+    word: u64,
+    ending: Ending,
+}
+
+impl<'s> Collected<'s> {
+    /// The caller has just taken the finished slot, whose word was `word`.
+    pub(super) fn of(slot: &'s Slot, word: u64, ending: Ending) -> Self {
+        Self { slot, word, ending }
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        (self.word >> GENERATION_SHIFT) as u32
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// The worker that ran the task.
+    pub(crate) fn owner(&self) -> u16 {
+        ((self.word & OWNER) >> OWNER_SHIFT) as u16
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.word & DETACHED != 0
+    }
+
+    pub(crate) fn result(&self) -> ResultPlace {
+        self.slot.read_result()
+    }
+}
+
+impl Drop for Collected<'_> {
+    fn drop(&mut self) {
+        let next = u64::from(self.generation().wrapping_add(1)) << GENERATION_SHIFT;
+        // PAIRS slot-free.
+        self.slot.word.store(next | FREE, Ordering::Release);
+    }
+}

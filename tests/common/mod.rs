@@ -1,0 +1,115 @@
+//! What the tests share: executors, gates that hold tasks up, waiting under a deadline.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use wharf::Executor;
+
+/// The longest that a test waits for something that has to happen.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+pub fn executor(workers: usize) -> Executor {
+    Executor::builder().workers(workers).build().expect("an executor can be built")
+}
+
+/// Holds tasks up, in whatever process, until it is opened: two named pipes.
+pub struct Gate {
+    folder: PathBuf,
+}
+
+impl Gate {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wharf-gate-{}-{count}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).expect("a folder for the gate");
+        for pipe in ["entry", "exit"] {
+            let made = std::process::Command::new("mkfifo").arg(folder.join(pipe)).status();
+            assert!(made.expect("mkfifo runs").success());
+        }
+        Self { folder }
+    }
+
+    /// What a task needs to find the gate.
+    pub fn path(&self) -> String {
+        self.folder.to_str().expect("a plain path").to_owned()
+    }
+
+    /// The task: says that it is here, and waits for the gate to open.
+    pub fn pass(path: &str) {
+        // Opened for both, so that nobody has to be at the other end yet.
+        let open = |name: &str| {
+            fs::OpenOptions::new().read(true).write(true).open(format!("{path}/{name}"))
+        };
+        let mut entry = open("entry").expect("the gate is there");
+        std::io::Write::write_all(&mut entry, b"!").expect("a byte fits");
+        // The byte goes away with the last descriptor, so this one stays open.
+        std::mem::forget(entry);
+        // Waits for a writer, and reads until the last one is gone.
+        let mut exit = fs::File::open(format!("{path}/exit")).expect("the gate is there");
+        let _ = std::io::Read::read(&mut exit, &mut [0]);
+    }
+
+    pub fn pass_with(path: &str, value: u64) -> u64 {
+        Self::pass(path);
+        value
+    }
+
+    /// Waits until a task is at the gate.
+    pub fn wait_for_entry(&self) {
+        let mut entry = fs::File::open(self.folder.join("entry")).expect("the gate is there");
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut entry, &mut byte).expect("a task came");
+    }
+
+    /// Opens the gate for all that wait and all that will come.
+    pub fn open(&self) {
+        let open = fs::OpenOptions::new().read(true).write(true).open(self.folder.join("exit"));
+        let mut exit = open.expect("the gate is there");
+        std::io::Write::write_all(&mut exit, &[b'!'; 4096]).expect("the pipe holds a page");
+        std::mem::forget(exit);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A waker that tells when it was woken.
+pub fn flag_waker() -> (Waker, Flag) {
+    let (sender, receiver) = channel();
+    (Waker::from(Arc::new(Signal(Mutex::new(sender)))), Flag(receiver))
+}
+
+struct Signal(Mutex<Sender<()>>);
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().expect("nobody panics with it").send(());
+    }
+}
+
+pub struct Flag(Receiver<()>);
+
+impl Flag {
+    pub fn wait(&self) {
+        self.0.recv_timeout(DEADLINE).expect("the waker is woken in time");
+    }
+}
+
+/// The names of segments in `/dev/shm` that belong to the process `pid`.
+pub fn segments_of(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir("/dev/shm").expect("/dev/shm can be read");
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|n| n.starts_with("wharf-") && n.contains(&format!("-{pid}-"))).collect()
+}

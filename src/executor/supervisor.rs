@@ -139,7 +139,7 @@ impl Supervisor {
         loop {
             let (closing, killed) = self.read_orders();
             if killed {
-                self.desk.give_up("it was killed");
+                self.desk.give_up(Loss::Cancelled);
                 self.processes().for_each(|process| process.pidfd.kill());
             }
             let hopeless = self.desk.broken().is_some();
@@ -308,7 +308,7 @@ impl Supervisor {
         event!("worker failed to start", seat = seat, cause = cause);
         self.failed_starts += 1;
         if !self.office.is_started() {
-            self.desk.give_up("it was not built");
+            self.desk.give_up(Loss::Cancelled);
             self.office.announce(Err(if in_start {
                 BuildError::OnStart { seat, cause }
             } else {
@@ -316,8 +316,8 @@ impl Supervisor {
             }));
         } else if self.failed_starts >= FAILED_STARTS_MAX {
             let starts = self.failed_starts;
-            self.desk
-                .give_up(&format!("{starts} workers in a row did not start, the last: {cause}"));
+            let reason = format!("{starts} workers in a row did not start, the last: {cause}");
+            self.desk.give_up(Loss::Broken { reason: reason.into() });
         }
     }
 }

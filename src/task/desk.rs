@@ -28,7 +28,8 @@ pub(crate) struct Desk {
     cursor: AtomicUsize,
     workers: AtomicU32,
     cores: u32,
-    broken: OnceLock<Arc<str>>,
+    /// Why no worker will come any more.
+    end: OnceLock<Loss>,
 }
 
 /// What the parent remembers of a slot.
@@ -92,7 +93,7 @@ impl Desk {
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
             cores,
-            broken: OnceLock::new(),
+            end: OnceLock::new(),
         }
     }
 
@@ -124,8 +125,8 @@ impl Desk {
 
     /// Finds a free slot; finished tasks whose handles have not asked make room.
     pub(crate) fn try_draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
-        if let Some(reason) = self.broken.get() {
-            return Err(Unavailable::Broken(Arc::clone(reason)));
+        if let Some(reason) = self.broken() {
+            return Err(Unavailable::Broken(reason));
         }
         if let Some(found) = self.find_free() {
             return Ok(found);
@@ -167,7 +168,7 @@ impl Desk {
         }
         draft.publish(code, &Arguments { offset, len: encoded.len, inline });
         self.push(index);
-        if self.broken.get().is_some() {
+        if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.
             self.lose_queued();
         }

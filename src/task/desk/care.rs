@@ -74,27 +74,29 @@ impl Desk {
         heap
     }
 
-    /// Supervisor: no worker will come. Queued tasks are lost, new ones are refused.
-    pub(crate) fn give_up(&self, reason: &str) {
-        let _ = self.broken.set(Arc::from(reason));
+    /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are refused.
+    pub(crate) fn give_up(&self, loss: Loss) {
+        let _ = self.end.set(loss);
         fence(Ordering::SeqCst);
         self.lose_queued();
         self.control.gate().finished();
     }
 
     /// Why no worker will come, if so.
-    pub(crate) fn broken(&self) -> Option<&Arc<str>> {
-        self.broken.get()
+    pub(crate) fn broken(&self) -> Option<Arc<str>> {
+        Some(match self.end.get()? {
+            Loss::Broken { reason } => Arc::clone(reason),
+            Loss::Cancelled | Loss::Died { .. } => Arc::from("it was killed"),
+        })
     }
 
     /// Ends every queued task.
     pub(crate) fn lose_queued(&self) {
-        let reason = self.broken.get();
         for (slot, record) in self.control.slots().iter().zip(&self.records) {
             let mut record = lock(record);
             if let Some(generation) = slot.lose_queued() {
-                let broken = reason.map(|reason| Loss::Broken { reason: Arc::clone(reason) });
-                record.loss = Some((generation, broken.unwrap_or(Loss::Cancelled)));
+                let loss = self.end.get().cloned().unwrap_or(Loss::Cancelled);
+                record.loss = Some((generation, loss));
                 drop(record);
                 futex_wake(slot.futex(), u32::MAX);
             }

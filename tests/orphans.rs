@@ -1,0 +1,169 @@
+//! A dead parent leaves nothing: no process, no byte of shared memory, no name.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use common::{DEADLINE, executor, segments_of};
+use wharf::Executor;
+
+const ROLE: &str = "WHARF_TEST_ROLE";
+
+fn forever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Not a test by itself: the program that the tests below start, and kill.
+#[test]
+fn parent_program() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let executor = executor(2);
+    let mut array = executor.array::<f64>(1 << 23).unwrap();
+    array.fill(1.0);
+    let array = array.freeze();
+    let sum = executor.submit(|x: &[f64]| x.iter().sum::<f64>(), (&array,)).unwrap();
+    assert_eq!(sum.join().unwrap(), f64::from(1 << 23));
+    let tasks: Vec<_> = match role.as_str() {
+        "busy" => (0..10).map(|_| executor.submit(forever, ()).unwrap()).collect(),
+        _ => Vec::new(),
+    };
+    println!("\npids {:?}", executor.worker_pids());
+    if role == "leaves" {
+        std::process::exit(0);
+    }
+    forever();
+    drop(tasks);
+}
+
+/// A process that is not a child of this one, watched from before its end.
+struct Watched(OwnedFd);
+
+impl Watched {
+    fn open(pid: u32) -> Option<Self> {
+        // SAFETY: no pointer is passed.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
+        (fd >= 0).then(|| Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    fn wait_for_end(&self) {
+        let mut entry = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: `entry` is one entry and lives through the call.
+        let ready = unsafe { libc::poll(&mut entry, 1, DEADLINE.as_millis() as i32) };
+        assert_eq!(ready, 1, "the process ends in time");
+    }
+}
+
+/// Starts the parent program and waits until its workers have worked.
+fn start(role: &str) -> (Child, Vec<u32>, Vec<Watched>) {
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "parent_program", "--nocapture"])
+        .env(ROLE, role)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("pids ")).expect("pids");
+    let digits = line.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    let pids: Vec<u32> = digits.map(|part| part.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 2);
+    let watched = pids.iter().filter_map(|pid| Watched::open(*pid)).collect();
+    (parent, pids, watched)
+}
+
+#[test]
+fn a_killed_parent_leaves_no_process_and_no_shared_memory() {
+    for role in ["idle", "busy"] {
+        let (mut parent, _, workers) = start(role);
+        assert_eq!(workers.len(), 2);
+        assert_eq!(segments_of(parent.id()).len(), 1, "{role}");
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        // All else is memfds, which are gone with the last process that has them.
+        workers.iter().for_each(Watched::wait_for_end);
+        assert_eq!(segments_of(parent.id()), Vec::<String>::new(), "{role}");
+    }
+}
+
+#[test]
+fn a_parent_that_leaves_without_a_word_leaves_nothing() {
+    let (mut parent, _, workers) = start("leaves");
+    assert!(parent.wait().unwrap().success());
+    workers.iter().for_each(Watched::wait_for_end);
+    assert_eq!(segments_of(parent.id()), Vec::<String>::new());
+}
+
+#[test]
+fn the_next_executor_sweeps_up_after_a_parent_killed_with_all_its_workers() {
+    let (mut parent, pids, workers) = start("busy");
+    // Stopped, the workers cannot notice that they are alone.
+    let each = |signal: &str| {
+        for pid in &pids {
+            let status = Command::new("kill").args([signal, &pid.to_string()]).status();
+            assert!(status.unwrap().success());
+        }
+    };
+    each("-STOP");
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    each("-KILL");
+    workers.iter().for_each(Watched::wait_for_end);
+    // Nobody was left to take the name away; unless another program's executor came by meanwhile.
+    assert!(segments_of(parent.id()).len() <= 1);
+    drop(executor(1));
+    assert_eq!(segments_of(parent.id()), Vec::<String>::new());
+}
+
+fn count(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+fn mappings() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("wharf")).count()
+}
+
+/// Not a test by itself: counts what this process holds, alone in it.
+#[test]
+fn counting_program() {
+    if std::env::var(ROLE).is_err() {
+        return;
+    }
+    fn crash() {
+        std::process::abort();
+    }
+    let cycle = || {
+        let executor = executor(2);
+        let shared = executor.share(&vec![1.0; 1 << 16]).unwrap();
+        let task = executor.submit(|x: &[f64]| x.to_vec(), (&shared,)).unwrap();
+        assert_eq!(task.join().unwrap().len(), 1 << 16);
+        assert!(executor.submit(crash, ()).unwrap().join().is_err());
+        let failed = Executor::builder().workers(1).on_start(crash, ()).build();
+        assert!(failed.is_err());
+    };
+    let counts = || {
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        (count("/proc/self/fd"), count("/proc/self/task"), mappings(), children)
+    };
+    cycle();
+    let before = counts();
+    assert_eq!(before.2, 0);
+    for _ in 0..10 {
+        cycle();
+    }
+    assert_eq!(counts(), before);
+    assert_eq!(segments_of(std::process::id()), Vec::<String>::new());
+}
+
+#[test]
+fn executors_come_and_go_without_a_trace() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "counting_program", "--nocapture"])
+        .env(ROLE, "counts")
+        .status();
+    assert!(status.unwrap().success());
+}

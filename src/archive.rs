@@ -10,6 +10,8 @@ mod encode;
 mod output;
 mod report;
 mod serialized;
+#[cfg(feature = "ndarray")]
+mod shaped;
 mod shared;
 
 pub use array::ArchivedArray;
@@ -23,6 +25,8 @@ pub use encode::{Encoder, Storable};
 pub use output::Output;
 pub(crate) use output::{Body, InlineBytes};
 pub use serialized::{ArchivedSerialized, AsSerialized, Serialized};
+#[cfg(feature = "ndarray")]
+pub use shaped::{ArchivedShaped, Shaped};
 pub use shared::{ArchivedShared, Shared};
 
 pub(crate) use report::Report;

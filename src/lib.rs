@@ -82,6 +82,8 @@ pub use archive::{
     ArchivedArray, ArchivedSerialized, ArchivedShared, AsSerialized, Codec, CodecError,
     MessagePack, Output, Returnable, Serialized, Shared, Storable,
 };
+#[cfg(feature = "ndarray")]
+pub use archive::{ArchivedShaped, Shaped};
 pub use error::{
     BuildError, Death, ShareError, ShutdownError, SubmitError, TaskError, TrySubmitError,
 };

@@ -20,7 +20,8 @@ use crate::memory::{Array, elements, resolve};
 /// | `String` | `&str` |
 /// | `Serialized<T>` | `Serialized<T>` |
 /// | `&Shared<T>` | whatever `T` can be |
-/// | `&Array<T>` | `&[T]` |
+/// | `&Array<T>` | `&[T]`; with the feature `ndarray` also `ArrayView1<T>` |
+/// | `&Shaped<T, D>` (feature `ndarray`) | `ArrayView<T, D>` |
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed to a task",
     label = "not an argument of a task",
@@ -73,6 +74,20 @@ impl<T: Archive> Argument for &Shared<T> {
         let root = root_of::<T::Archived>(&place).ok_or_else(ViewError::unreachable_heap)?;
         // SAFETY: the parent referred to a valid archive and keeps it until the task has ended.
         Ok(unsafe { root.as_ref() })
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl<T: Pod, D: ndarray::Dimension> Argument for &crate::archive::Shaped<T, D> {
+    type Stored = crate::archive::ArchivedShaped<T, D>;
+
+    fn store(&self, encoder: &mut Encoder) -> Result<u64, EncodeFailure> {
+        encoder.value(*self)
+    }
+
+    unsafe fn locate<'a>(at: NonNull<u8>) -> Result<&'a Self::Stored, ViewError> {
+        // SAFETY: the caller promises that `store` wrote an archived value there, and that it stays.
+        Ok(unsafe { at.cast::<Self::Stored>().as_ref() })
     }
 }
 

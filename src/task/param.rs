@@ -166,3 +166,34 @@ impl View<ArchivedVec<bool>> for &[bool] {
         Ok(stored.as_slice())
     }
 }
+
+#[cfg(feature = "ndarray")]
+mod shaped {
+    use bytemuck::Pod;
+    use ndarray::{ArrayView, ArrayView1, Dimension, Ix1};
+
+    use super::{Param, View, ViewError};
+    use crate::archive::{ArchivedArray, ArchivedShaped};
+
+    impl<T: 'static, D: Dimension + 'static> Param for ArrayView<'_, T, D> {
+        type Item<'a> = ArrayView<'a, T, D>;
+    }
+
+    impl<T: Pod, D: Dimension + 'static> View<ArchivedShaped<T, D>> for ArrayView<'_, T, D> {
+        fn view(stored: &ArchivedShaped<T, D>) -> Result<ArrayView<'_, T, D>, ViewError> {
+            stored.view().ok_or_else(ViewError::unreachable_heap)
+        }
+    }
+
+    impl<T: Pod> View<[T]> for ArrayView<'_, T, Ix1> {
+        fn view(stored: &[T]) -> Result<ArrayView1<'_, T>, ViewError> {
+            Ok(ArrayView1::from(stored))
+        }
+    }
+
+    impl<T: Pod> View<ArchivedArray<T>> for ArrayView<'_, T, Ix1> {
+        fn view(stored: &ArchivedArray<T>) -> Result<ArrayView1<'_, T>, ViewError> {
+            stored.find().map(ArrayView1::from).ok_or_else(ViewError::unreachable_heap)
+        }
+    }
+}

@@ -92,5 +92,10 @@ pub use memory::{Array, ArrayMut, array};
 pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOutput, View, ViewError};
 pub use worker::init;
 
+/// Keeps the README's program running.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use bytemuck;
 pub use rkyv;

@@ -198,7 +198,7 @@ impl TryFrom<u64> for Even {
     type Error = String;
 
     fn try_from(n: u64) -> Result<Self, String> {
-        if n % 2 == 0 { Ok(Self(n)) } else { Err(format!("{n} is odd")) }
+        if n.is_multiple_of(2) { Ok(Self(n)) } else { Err(format!("{n} is odd")) }
     }
 }
 

@@ -120,6 +120,7 @@ fn functions_have_up_to_eight_parameters() {
         (1u64, "ab".to_owned(), vec![0.5; 3]),
         6
     );
+    #[allow(clippy::too_many_arguments, reason = "that is the point")]
     fn eight(a: u8, b: u16, c: u32, d: u64, e: f32, f: f64, g: &str, h: &[u64]) -> f64 {
         f64::from(a)
             + f64::from(b)

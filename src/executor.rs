@@ -16,7 +16,7 @@ use supervisor::Office;
 use crate::archive::{EncodeFailure, Encoder, Shared, Storable, encode};
 use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
-use crate::memory::{Array, ArrayMut, Grant, Lease, array_bytes};
+use crate::memory::{Array, ArrayMut, Lease, array_bytes};
 use crate::sync::Arc;
 use crate::task::{Desk, StoredTask, TaskFn, TaskHandle, Unavailable, code_of, name_of, store};
 
@@ -177,12 +177,12 @@ impl Executor {
             |encoder| encoder.value(value).map(drop),
             |len| self.allocate(len),
         )?;
-        let grant = match encoded.block {
-            Some(grant) => grant,
+        let block = match encoded.block {
+            Some(block) => block,
             // A type without bytes still needs an address.
-            None => self.allocate(1)?.0,
+            None => self.allocate(1)?,
         };
-        let lease = Lease::own(Arc::clone(heap), grant, encoded.attached);
+        let lease = block.with_attached(encoded.attached);
         // SAFETY: the block holds the archive of `value` that was just encoded, `len` bytes long.
         Ok(unsafe { Shared::from_lease(Arc::new(lease), encoded.len) })
     }
@@ -200,7 +200,7 @@ impl Executor {
         let heap = self.desk.heap();
         let bytes = array_bytes::<T>(len);
         let grant = self.with_room(|| heap.allocate_zeroed(bytes).map_err(ShareError::from))?;
-        Ok(ArrayMut::new(Lease::own(Arc::clone(heap), grant, Vec::new()), len))
+        Ok(ArrayMut::new(Lease::own(heap, grant), len))
     }
 
     /// Copies `items` into an array in shared memory.
@@ -209,11 +209,10 @@ impl Executor {
     ///
     /// As [`array`](Self::array).
     pub fn array_from<T: Pod>(&self, items: &[T]) -> Result<Array<T>, ShareError> {
-        let heap = self.desk.heap();
-        let (grant, start) = self.allocate(array_bytes::<T>(items.len()))?;
+        let lease = self.allocate(array_bytes::<T>(items.len()))?;
+        let start = lease.address().cast::<T>();
         // SAFETY: the block has the bytes of `items`, is aligned to 64, and nobody knows it yet.
-        unsafe { start.cast::<T>().copy_from_nonoverlapping(first_of(items), items.len()) };
-        let lease = Lease::own(Arc::clone(heap), grant, Vec::new());
+        unsafe { start.copy_from_nonoverlapping(first_of(items), items.len()) };
         Ok(ArrayMut::new(lease, items.len()).freeze())
     }
 
@@ -284,11 +283,10 @@ impl Executor {
         store_task(&self.desk, code, |encoder| store::<F, M, A>(args, encoder))
     }
 
-    fn allocate(&self, len: u64) -> Result<(Grant, NonNull<u8>), ShareError> {
+    fn allocate(&self, len: u64) -> Result<Lease, ShareError> {
         let heap = self.desk.heap();
         let grant = self.with_room(|| heap.allocate(len).map_err(ShareError::from))?;
-        let start = heap.address(&grant);
-        Ok((grant, start))
+        Ok(Lease::own(heap, grant))
     }
 
     /// Tries twice: finished tasks whose handles have not asked may hold argument memory.
@@ -358,10 +356,7 @@ fn store_task(
 ) -> Result<StoredTask, ShareError> {
     let heap = desk.heap();
     let mut inline = [0; INLINE_ARGS_WORDS];
-    let encoded = encode(&mut inline, heap.family(), body, |len| {
-        let grant = heap.allocate(len)?;
-        let start = heap.address(&grant);
-        Ok((grant, start))
-    })?;
+    let encoded =
+        encode(&mut inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))?;
     Ok(StoredTask { code, inline, encoded })
 }

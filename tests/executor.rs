@@ -240,6 +240,34 @@ fn an_array_built_in_a_task_is_its_result_and_the_next_task_s_argument() {
     assert_eq!(&array[..], [0; 5]);
 }
 
+/// A worker once used the memory of a returned array again while it still held a clone of it.
+#[test]
+fn an_array_that_a_worker_keeps_is_not_overwritten_when_the_parent_lets_it_go() {
+    use std::sync::OnceLock;
+    static KEPT: OnceLock<Array<u64>> = OnceLock::new();
+    fn make(n: u64) -> Array<u64> {
+        let mut array = wharf::array::<u64>(100_000).expect("memory");
+        array.fill(n);
+        array.freeze()
+    }
+    fn kept() -> Array<u64> {
+        KEPT.get_or_init(|| make(7)).clone()
+    }
+    let executor = executor(1);
+    let (once, twice) = (executor.submit(kept, ()).unwrap(), executor.submit(kept, ()).unwrap());
+    let (once, twice) = (once.join().unwrap(), twice.join().unwrap());
+    drop(once);
+    for n in 0..20u64 {
+        drop(executor.submit(make, (n,)).unwrap().join().unwrap());
+    }
+    assert!(twice.iter().all(|n| *n == 7));
+    drop(twice);
+    for n in 0..20u64 {
+        drop(executor.submit(make, (n,)).unwrap().join().unwrap());
+    }
+    assert!(executor.submit(kept, ()).unwrap().join().unwrap().iter().all(|n| *n == 7));
+}
+
 #[test]
 fn a_typed_error_is_a_result_like_any_other() {
     fn root(x: f64) -> Result<f64, String> {

@@ -58,29 +58,29 @@ impl fmt::Debug for Encoder {
 
 /// A finished archive: in the inline words if it fits there, else in the block.
 #[derive(Debug)]
-pub(crate) struct Encoded<B> {
+pub(crate) struct Encoded {
     pub(crate) len: u64,
-    pub(crate) block: Option<B>,
+    pub(crate) block: Option<Lease>,
     /// What the archive refers to, to be kept as long as it is.
     pub(crate) attached: Vec<Arc<Lease>>,
 }
 
 /// Runs `body` over an encoder: once if the archive fits into `inline`, else a second time into the
 /// block that `allocate` finds for its exact size.
-pub(crate) fn encode<B>(
+pub(crate) fn encode(
     inline: &mut [u64],
     family: u64,
     body: impl Fn(&mut Encoder) -> Result<(), BoxedError>,
-    allocate: impl FnOnce(u64) -> Result<(B, NonNull<u8>), ShareError>,
-) -> Result<Encoded<B>, ShareError> {
+    allocate: impl FnOnce(u64) -> Result<Lease, ShareError>,
+) -> Result<Encoded, ShareError> {
     let mut encoder = Encoder::over(inline.as_mut_ptr().cast(), size_of_val(inline), family);
     encoder.run(&body)?;
     let len = encoder.position;
     if len <= encoder.capacity {
         return Ok(Encoded { len: len as u64, block: None, attached: encoder.attached });
     }
-    let (block, start) = allocate(len as u64)?;
-    encoder.restart(start.as_ptr(), len);
+    let block = allocate(len as u64)?;
+    encoder.restart(block.address().as_ptr(), len);
     encoder.run(&body)?;
     if encoder.position != len {
         return Err(changed_size());

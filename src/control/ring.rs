@@ -5,6 +5,8 @@
 //! idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the position is claimed first
 //! and the cell filled later, and a death in between blocks everyone. Here nothing is in between.
 
+use crossbeam_utils::Backoff;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// A cell: bits 0..=30 the id, bit 31 set when full, bits 32..=63 the lap.
@@ -65,6 +67,7 @@ impl<'c> Ring<'c> {
     /// Adds `id` (below 2^31) at the end.
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
+        let backoff = Backoff::new();
         loop {
             let position = self.tail.load(Ordering::Relaxed);
             let (cell, lap) = self.at(position);
@@ -78,6 +81,7 @@ impl<'c> Ring<'c> {
                     self.advance(self.tail, position);
                     return Ok(());
                 }
+                backoff.spin();
             } else if seen.lap() == lap {
                 // { lap, full }: someone pushed here and did not move the hint yet.
                 self.advance(self.tail, position);
@@ -93,6 +97,7 @@ impl<'c> Ring<'c> {
 
     /// Takes the id at the front.
     pub(crate) fn pop(&self) -> Option<u32> {
+        let backoff = Backoff::new();
         loop {
             let position = self.head.load(Ordering::Relaxed);
             let (cell, lap) = self.at(position);
@@ -108,6 +113,7 @@ impl<'c> Ring<'c> {
                         self.advance(self.head, position);
                         return Some(id);
                     }
+                    backoff.spin();
                 }
                 None if seen.lap() == lap => {
                     // { lap, empty }: nothing was pushed here, nor anywhere behind.

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-
 /// Spins between two looks at the clock, which costs about as much as a few of them.
-const SPINS_A_LOOK: u32 = 8;
+const SPINS_A_LOOK: u32 = 16;
 /// What is left of spinning where waits are long: enough to catch an answer that is on its way.
 const FLOOR: Duration = Duration::from_micros(2);
 
@@ -28,16 +26,11 @@ impl Spin {
             return done();
         }
         let start = Instant::now();
-        let backoff = Backoff::new();
         loop {
             for _ in 0..SPINS_A_LOOK {
                 if let Some(found) = done() {
                     self.learn(start.elapsed());
                     return Some(found);
-                }
-                // Only its first steps: `snooze` would yield, and a yield is a system call.
-                if !backoff.is_completed() {
-                    backoff.spin();
                 }
                 std::hint::spin_loop();
             }

@@ -265,8 +265,8 @@ impl OnStart {
         let failed = |error: ShareError| BuildError::OnStartArguments(error.into());
         let StoredTask { inline, encoded, .. } = stored.map_err(failed)?;
         let heap = desk.heap();
-        let grant = match encoded.block {
-            Some(grant) => grant,
+        let block = match encoded.block {
+            Some(block) => block,
             None => {
                 let grant = heap.allocate(encoded.len).map_err(|e| failed(e.into()))?;
                 let bytes = &bytemuck::cast_slice::<u64, u8>(&inline)[..encoded.len as usize];
@@ -274,10 +274,10 @@ impl OnStart {
                 unsafe {
                     heap.address(&grant).copy_from_nonoverlapping(first_of(bytes), bytes.len())
                 };
-                grant
+                Lease::own(heap, grant)
             }
         };
-        Ok((code, Arc::new(Lease::own(Arc::clone(heap), grant, encoded.attached))))
+        Ok((code, Arc::new(block.with_attached(encoded.attached))))
     }
 }
 

@@ -59,9 +59,13 @@ impl Process {
         }
         command.envs(plan.env.iter().map(|(key, value)| (key, value)));
         command.env(WORKER_VARIABLE, worker_token());
-        let child = command.stdin(Stdio::from(theirs.into_fd())).spawn()?;
+        let mut child = command.stdin(Stdio::from(theirs.into_fd())).spawn()?;
         let pid = child.id();
-        let pidfd = PidFd::open(pid)?;
+        let pidfd = PidFd::open(pid).inspect_err(|_| {
+            // Without a descriptor it could not be watched. Not reaped yet, so the pid is its own.
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         let process = Self { pid, pidfd, socket: Some(ours), ready: false };
         if let Err(error) = process.greet(plan, desk, seat, &heap) {
             process.pidfd.kill();

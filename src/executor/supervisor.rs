@@ -111,7 +111,29 @@ pub(super) fn start(
         seats,
         failed_starts: 0,
     };
-    thread::Builder::new().name("wharf-supervisor".to_owned()).spawn(move || supervisor.run())
+    let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
+    thread.spawn(move || {
+        // A bug must not leave anybody waiting: the workers end with this thread, and so do the tasks.
+        let last_will = LastWill(Arc::clone(&supervisor.desk), Arc::clone(&supervisor.office));
+        supervisor.run();
+        drop(last_will);
+    })
+}
+
+/// Ends all tasks if the supervisor panics.
+struct LastWill(Arc<Desk>, Arc<Office>);
+
+impl Drop for LastWill {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "the supervisor panicked; please report this";
+            self.0.give_up(Loss::Broken { reason: reason.into() });
+            for seat in 0..self.0.control().seats().len() {
+                self.0.bury(seat, &Loss::Broken { reason: reason.into() });
+            }
+            self.1.announce(Err(BuildError::Worker { seat: 0, cause: reason.to_owned() }));
+        }
+    }
 }
 
 struct Supervisor {

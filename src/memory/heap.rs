@@ -32,6 +32,8 @@ pub(crate) struct Heap {
     family: u64,
     map: MmapRaw,
     fd: OwnedFd,
+    /// Who mapped it: a forked copy of the process must leave it alone.
+    pid: u32,
     budget: Budget,
     retain_bytes: u64,
     /// Rung when there is memory to give back; without it the owner looks by itself.
@@ -88,7 +90,8 @@ impl Heap {
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
-        Ok(Self { id, family, map, fd, budget, retain_bytes, bell, trim_due, state })
+        let pid = sys::current_pid();
+        Ok(Self { id, family, map, fd, pid, budget, retain_bytes, bell, trim_due, state })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -250,6 +253,9 @@ impl Heap {
 
 impl Drop for Heap {
     fn drop(&mut self) {
+        if sys::current_pid() != self.pid {
+            return;
+        }
         registry::unregister(self.id);
         // Others may have it mapped for as long as they live; the memory goes now.
         let _ = sys::punch(self.fd(), 0, self.len());

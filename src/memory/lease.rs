@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use super::heap::{Grant, Heap};
 use super::place::Place;
 use super::remote::RemoteHeap;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::Arc;
 
 /// A block in use, and the blocks that its contents refer to.
 ///
@@ -21,8 +21,8 @@ pub(crate) struct Lease {
 
 #[derive(Debug)]
 enum Home {
-    /// This process's own heap; `None` once the block was handed over with a result.
-    Own { heap: Arc<Heap>, grant: Mutex<Option<Grant>> },
+    /// This process's own heap. The grant is taken when the lease is dropped.
+    Own { heap: Arc<Heap>, grant: Option<Grant> },
     /// A worker's heap.
     Remote { heap: Arc<RemoteHeap> },
 }
@@ -35,9 +35,16 @@ unsafe impl Sync for Lease {}
 
 impl Lease {
     /// Takes over a block of this process's own heap.
-    pub(crate) fn own(heap: Arc<Heap>, grant: Grant, attached: Vec<Arc<Self>>) -> Self {
+    pub(crate) fn own(heap: &Arc<Heap>, grant: Grant) -> Self {
         let (place, address) = (heap.place(&grant), heap.address(&grant));
-        Self { home: Home::Own { heap, grant: Mutex::new(Some(grant)) }, place, address, attached }
+        let home = Home::Own { heap: Arc::clone(heap), grant: Some(grant) };
+        Self { home, place, address, attached: Vec::new() }
+    }
+
+    /// Keeps other blocks as long as this one.
+    pub(crate) fn with_attached(mut self, attached: Vec<Arc<Self>>) -> Self {
+        self.attached = attached;
+        self
     }
 
     /// Takes over a block that a worker says it has filled. `None`: no such place in its heap.
@@ -70,21 +77,13 @@ impl Lease {
             Home::Remote { heap } => heap.family(),
         }
     }
-
-    /// Gives the block to the parent, with a result. `None`: it was given away already.
-    pub(crate) fn hand_over(&self) -> Option<Grant> {
-        match &self.home {
-            Home::Own { grant, .. } => lock(grant).take(),
-            Home::Remote { .. } => None,
-        }
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match &self.home {
+        match &mut self.home {
             Home::Own { heap, grant } => {
-                if let Some(grant) = lock(grant).take() {
+                if let Some(grant) = grant.take() {
                     heap.free(grant);
                 }
             }

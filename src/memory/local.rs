@@ -25,7 +25,9 @@ pub(crate) struct LocalHeap {
 #[derive(Debug, Default)]
 struct Given {
     head: usize,
-    grants: HashMap<u64, Grant>,
+    /// By offset: what the parent holds, and how often. A task may return an array that an earlier
+    /// one has returned too, and keep it itself.
+    leases: HashMap<u64, (Arc<Lease>, u32)>,
 }
 
 impl LocalHeap {
@@ -50,9 +52,10 @@ impl LocalHeap {
         grant.map_err(ShareError::from)
     }
 
-    /// Notes that the parent holds a block from now on.
-    pub(crate) fn give(&self, grant: Grant) {
-        lock(&self.given).grants.insert(grant.offset, grant);
+    /// Notes that the parent holds a block from now on, once more if it does already.
+    pub(crate) fn give(&self, lease: Arc<Lease>) {
+        let mut given = lock(&self.given);
+        given.leases.entry(lease.place().offset).or_insert((lease, 0)).1 += 1;
     }
 
     /// Takes back what the parent has released. True: the parent holds more releases than fit.
@@ -60,10 +63,13 @@ impl LocalHeap {
         let seat = &self.control.seats()[self.seat];
         let releases = Releases::over(&seat.releases.0);
         let mut given = lock(&self.given);
-        let Given { head, grants } = &mut *given;
+        let Given { head, leases } = &mut *given;
         while let Some(offset) = releases.pop(head) {
-            if let Some(grant) = grants.remove(&offset) {
-                self.heap.free(grant);
+            if let Some((_, count)) = leases.get_mut(&offset) {
+                *count -= 1;
+                if *count == 0 {
+                    leases.remove(&offset);
+                }
             }
         }
         seat.backlog.load(Ordering::Acquire) != 0
@@ -101,5 +107,5 @@ pub fn array<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
     let local = LocalHeap::get().ok_or(ShareError::NotInTask)?;
     let bytes = super::array::array_bytes::<T>(len);
     let grant = local.allocate(bytes, true)?;
-    Ok(ArrayMut::new(Lease::own(Arc::clone(local.heap()), grant, Vec::new()), len))
+    Ok(ArrayMut::new(Lease::own(local.heap(), grant), len))
 }

@@ -21,6 +21,8 @@ pub(crate) struct RemoteHeap {
     seat: usize,
     map: MmapRaw,
     fd: OwnedFd,
+    /// Who mapped it: a forked copy of the process must leave it alone.
+    pid: u32,
     control: Arc<Control>,
     state: Mutex<State>,
 }
@@ -48,7 +50,8 @@ impl RemoteHeap {
         registry::register(id, base, len);
         let state = State { alive: true, tail: 0, backlog: Vec::new(), leased_bytes: 0 };
         let control = Arc::clone(control);
-        Ok(Self { id, family, seat, map, fd, control, state: Mutex::new(state) })
+        let pid = sys::current_pid();
+        Ok(Self { id, family, seat, map, fd, pid, control, state: Mutex::new(state) })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -137,6 +140,9 @@ impl RemoteHeap {
 
 impl Drop for RemoteHeap {
     fn drop(&mut self) {
+        if sys::current_pid() != self.pid {
+            return;
+        }
         registry::unregister(self.id);
         // Other workers may have it mapped for as long as they live; the memory goes now.
         let _ = sys::punch(self.fd(), 0, self.len());

@@ -8,7 +8,7 @@ use std::task::Waker;
 use super::outcome::{Loss, Outcome};
 use crate::archive::Encoded;
 use crate::control::{Arguments, Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
-use crate::memory::{Grant, Heap, Lease, RemoteHeap};
+use crate::memory::{Heap, Lease, RemoteHeap};
 use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 use crate::sys::futex_wake;
 
@@ -70,7 +70,7 @@ struct Watcher {
 pub(crate) struct StoredTask {
     pub(crate) code: u64,
     pub(crate) inline: [u64; INLINE_ARGS_WORDS],
-    pub(crate) encoded: Encoded<Grant>,
+    pub(crate) encoded: Encoded,
 }
 
 /// Why there is no slot.
@@ -160,8 +160,8 @@ impl Desk {
     pub(crate) fn post(&self, index: u32, draft: Draft<'_>, task: StoredTask) -> u32 {
         let generation = draft.generation();
         let StoredTask { code, inline, encoded } = task;
-        let offset = encoded.block.as_ref().map_or(0, |grant| grant.offset);
-        let block = encoded.block.map(|g| Lease::own(Arc::clone(&self.heap), g, Vec::new()));
+        let block = encoded.block;
+        let offset = block.as_ref().map_or(0, |block| block.place().offset);
         if block.is_some() || !encoded.attached.is_empty() {
             let held = Held { _block: block, _attached: encoded.attached };
             lock(&self.records[index as usize]).held = Some(held);

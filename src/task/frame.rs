@@ -9,7 +9,8 @@ use super::param::{View, ViewError};
 use crate::archive::{Encoded, Report, Returnable, Storable, checked_usize, encode};
 use crate::control::{INLINE_RESULT_WORDS, ResultPlace};
 use crate::error::ShareError;
-use crate::memory::{Grant, LocalHeap};
+use crate::memory::{Lease, LocalHeap};
+use crate::sync::Arc;
 
 /// The code of a task: finds the arguments, calls the function, stores the result.
 ///
@@ -52,19 +53,7 @@ impl From<Fault> for Report {
 pub(crate) struct ResultBytes {
     inline: [u64; INLINE_RESULT_WORDS],
     root_end: u64,
-    encoded: Encoded<Block>,
-}
-
-/// A block of this worker's heap that nobody else knows yet.
-#[derive(Debug)]
-struct Block(Option<Grant>);
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        if let (Some(grant), Some(local)) = (self.0.take(), LocalHeap::get()) {
-            local.heap().free(grant);
-        }
-    }
+    encoded: Encoded,
 }
 
 impl Frame {
@@ -135,39 +124,27 @@ pub(crate) fn encode_result<R: Storable>(value: &R) -> Result<ResultBytes, Share
             root_end.set(encoder.end());
             encoder.table()
         },
-        |len| {
-            let grant = local.allocate(len, false)?;
-            let start = local.heap().address(&grant);
-            Ok((Block(Some(grant)), start))
-        },
+        |len| Ok(Lease::own(local.heap(), local.allocate(len, false)?)),
     )?;
     Ok(ResultBytes { inline, root_end: root_end.get(), encoded })
 }
 
 impl ResultBytes {
     /// Gives the memory to the parent and says where the result lies.
-    ///
-    /// An array can be given away once; a second time is an error, since it is not ours any more.
-    pub(crate) fn hand_over(mut self) -> Result<ResultPlace, ShareError> {
+    pub(crate) fn hand_over(self) -> ResultPlace {
+        let Encoded { block, attached, .. } = self.encoded;
         let mut place = ResultPlace {
             len: self.root_end,
-            attached: self.encoded.attached.len() as u64,
+            attached: attached.len() as u64,
             inline: self.inline,
             ..ResultPlace::default()
         };
-        let Some(local) = LocalHeap::get() else { return Err(ShareError::NotInTask) };
-        let grants: Vec<Grant> =
-            self.encoded.attached.iter().filter_map(|lease| lease.hand_over()).collect();
-        if grants.len() != self.encoded.attached.len() {
-            grants.into_iter().for_each(|grant| local.heap().free(grant));
-            let cause = "an array in it was returned by an earlier task already".to_owned();
-            return Err(ShareError::Encode { cause });
+        if let Some(block) = &block {
+            (place.heap, place.offset) = (block.place().heap, block.place().offset);
         }
-        grants.into_iter().for_each(|grant| local.give(grant));
-        if let Some(grant) = self.encoded.block.as_mut().and_then(|block| block.0.take()) {
-            (place.heap, place.offset) = (local.heap().id(), grant.offset);
-            local.give(grant);
+        if let Some(local) = LocalHeap::get() {
+            attached.into_iter().chain(block.map(Arc::new)).for_each(|lease| local.give(lease));
         }
-        Ok(place)
+        place
     }
 }

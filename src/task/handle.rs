@@ -110,7 +110,7 @@ impl<R: Returnable> TaskHandle<R> {
                 let (start, source) = (heap.address(&grant).as_ptr(), bytes.0.as_ptr().cast());
                 // SAFETY: the block has `len` bytes and nobody knows it yet; `bytes` has as many.
                 unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };
-                (Arc::new(Lease::own(Arc::clone(heap), grant, attached)), len)
+                (Arc::new(Lease::own(heap, grant).with_attached(attached)), len)
             }
         };
         // SAFETY: `Output::new` checked the archive, whose first `len` bytes these are.

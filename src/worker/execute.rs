@@ -53,11 +53,12 @@ impl Job<'_> {
             Some(start) => call(running.code(), start, args.len as usize),
             None => Err(Report::Code),
         };
-        let (ending, place) =
-            match outcome.and_then(|result| hand_over(result, running.is_detached())) {
-                Ok(place) => (Ending::Done, place),
-                Err(report) => (Ending::Failed, report_place(&report)),
-            };
+        let (ending, place) = match outcome {
+            // Nobody will read it, so it need not be given away.
+            Ok(_) if running.is_detached() => (Ending::Done, ResultPlace::default()),
+            Ok(result) => (Ending::Done, result.map(ResultBytes::hand_over).unwrap_or_default()),
+            Err(report) => (Ending::Failed, report_place(&report)),
+        };
         let finished = running.finish(ending, &place);
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -117,17 +118,9 @@ fn drop_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Gives the result to the parent, unless nobody will read it.
-fn hand_over(result: Option<ResultBytes>, detached: bool) -> Result<ResultPlace, Report> {
-    match result {
-        Some(result) if !detached => result.hand_over().map_err(|error| Report::Result { error }),
-        _ => Ok(ResultPlace::default()),
-    }
-}
-
 /// Stores a report. Without memory for it the place stays empty, which says just that.
 fn report_place(report: &Report) -> ResultPlace {
-    encode_result(report).and_then(ResultBytes::hand_over).unwrap_or_default()
+    encode_result(report).map(ResultBytes::hand_over).unwrap_or_default()
 }
 
 /// Keeps panics of tasks for the parent instead of printing them; others print as usual.

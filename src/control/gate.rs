@@ -44,6 +44,14 @@ impl Gate {
         }
     }
 
+    /// Lets waiting submitters go on, whatever the mark says. Called after a death: the worker may
+    /// have taken the mark away and done no more.
+    pub(crate) fn open(&self) {
+        self.waiting.store(0, Ordering::SeqCst);
+        self.round.fetch_add(1, Ordering::Release);
+        futex_wake(&self.round, u32::MAX);
+    }
+
     /// Marks the bell as rung. True: the caller has to ring it, nobody did before.
     #[must_use]
     pub(crate) fn must_ring(&self) -> bool {

@@ -71,10 +71,11 @@ impl<'c> Wake<'c> {
         false
     }
 
-    /// Wakes every sleeper, for shutting down.
+    /// Wakes every worker, whatever the bits say: for shutting down, and after a death. A worker that
+    /// died while it was waking another may have taken that one's bit and done no more.
     pub(crate) fn wake_all(&self) {
         fence(Ordering::SeqCst);
-        while self.wake_one() {}
+        (0..self.seats.len()).for_each(|seat| self.shake(seat));
     }
 
     /// Worker: starts to search, unless `searchers_max` others do. False: do not spin.

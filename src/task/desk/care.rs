@@ -68,9 +68,12 @@ impl Desk {
         }
         *lock(&self.heaps[seat]) = None;
         self.control.seats()[seat].held_bytes.store(0, Ordering::SeqCst);
+        // It may have marked the bell as rung and not rung it.
+        self.bell.heard();
         self.look_around();
-        self.control.gate().finished();
+        self.control.gate().open();
         self.push_again();
+        self.control.wake().wake_all();
         heap
     }
 

@@ -288,7 +288,7 @@ pub enum TaskError {
     /// not decode in the parent.
     #[error("{what} of task {task} does not decode: {cause}")]
     Decode {
-        /// `argument N` or `the result`.
+        /// `argument N`, counted from 1, or `the result`.
         what: String,
         /// What the decoder said.
         cause: String,

@@ -32,6 +32,7 @@ impl Desk {
             return Some(outcome);
         }
         self.rouse(index, generation);
+        let since = Instant::now();
         loop {
             let slot = &self.control().slots()[index as usize];
             let mark = slot.wait_mark(generation);
@@ -42,6 +43,9 @@ impl Desk {
                 futex_wait(slot.futex(), word, timeout);
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
+                SPIN.with(|spin| {
+                    spin.try_borrow_mut().map(|mut spin| spin.learn(since.elapsed())).ok()
+                });
                 return Some(outcome);
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {

@@ -89,13 +89,14 @@ impl Executor {
 
     /// Gives a task to the workers.
     ///
-    /// `f` is a fn item or a closure that captures nothing, `args` a tuple of its arguments; the table
-    /// at [`Argument`](crate::Argument) says what fits what. Arguments up to 128 bytes travel with the
-    /// task; larger ones are archived into shared memory, once. What was passed by value is dropped
-    /// before this returns, which for a large `Vec` takes as long as freeing it does.
+    /// `f` is a fn item or a closure that captures nothing, `args` a tuple of its arguments; the
+    /// table at [`Argument`](crate::Argument) says what fits what. Arguments up to 128 bytes travel
+    /// with the task; larger ones are archived into shared memory, once. What was passed by value
+    /// is dropped before this returns, which for a large `Vec` takes as long as freeing it does.
     ///
-    /// Sleeps while the task table is full of tasks that have not ended, and while the memory budget
-    /// is used up by arguments of tasks under way. Costs no system call while a worker is awake.
+    /// Sleeps while the task table is full of tasks that have not ended, and while the memory
+    /// budget is used up by arguments of tasks under way. Costs no system call while a worker is
+    /// awake.
     ///
     /// # Errors
     ///
@@ -246,7 +247,8 @@ impl Executor {
     ///
     /// # Errors
     ///
-    /// - [`ShutdownError::Broken`]: queued tasks could not be run, since no worker could be started.
+    /// - [`ShutdownError::Broken`]: queued tasks could not be run, since no worker could be
+    ///   started.
     /// - [`ShutdownError::Supervisor`]: a bug in wharf; please report it.
     pub fn shutdown(mut self) -> Result<(), ShutdownError> {
         self.close()

@@ -26,13 +26,13 @@
 //!
 //! # Which way for which value
 //!
-//! | the value | the way | copies on the way in | the task takes |
+//! | the value | the way | copies | the task takes |
 //! |---|---|---|---|
-//! | a number, a small struct | by value | one, with the task | `f64`, `&ArchivedT` |
-//! | a `Vec<f64>`, a `String`, a struct of them, used once | by value | one | `&[f64]`, `&str`, `&ArchivedT` |
-//! | the same, used by many tasks | [`Executor::share`], then `&shared` | one for all tasks | the same |
-//! | a large flat array | [`Executor::array`], filled in place, then `&array` | none | `&[T]` |
-//! | somebody else's type that serde knows | [`Serialized`] | encoded and decoded | `Serialized<T>` |
+//! | a number, a small struct | by value | one | `f64`, `&ArchivedT` |
+//! | a `Vec`, a `String`, a struct, used once | by value | one | `&[f64]`, `&str`, `&ArchivedT` |
+//! | the same, used often | [`Executor::share`], pass `&shared` | one in all | the same |
+//! | a large flat array | [`Executor::array`], pass `&array` | none | `&[T]` |
+//! | a type that only serde knows | [`Serialized`] | encoded, decoded | `Serialized<T>` |
 //! | a large result | [`array()`] in the task, returned | none | |
 //!
 //! # Failure
@@ -43,8 +43,9 @@
 //! # Limits
 //!
 //! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature
-//! `pointer_width_64` is on, and `usize` inside archives 32 bits, both by rkyv's format. An executor
-//! cannot be built from a shared library that another program has loaded. The README has them all.
+//! `pointer_width_64` is on, and `usize` inside archives 32 bits, both by rkyv's format. An
+//! executor cannot be built from a shared library that another program has loaded. The README has
+//! them all.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

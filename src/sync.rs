@@ -1,7 +1,7 @@
 //! Atomics and locks: the standard library's, or loom's under `--cfg loom`.
 //!
-//! The only file that names `std::sync::atomic`, so that the protocols in [`control`](crate::control)
-//! can be model-checked without a change.
+//! The only file that names `std::sync::atomic`, so that the protocols in
+//! [`control`](crate::control) can be model-checked without a change.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

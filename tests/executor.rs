@@ -5,10 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Gate, executor};
-use wharf::{
-    ArchivedArray, ArchivedShared, Array, Executor, Serialized, ShareError, Shared, SubmitError,
-    TaskError, TrySubmitError,
-};
+use wharf::{ArchivedArray, ArchivedShared, Array, Executor, Serialized, Shared, TaskError};
 
 #[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Row {
@@ -186,88 +183,7 @@ fn shared_values_and_arrays_nest_by_value_in_other_arguments() {
     assert_eq!(shared.table.len(), 1000);
 }
 
-#[test]
-fn small_and_large_results_are_decoded_viewed_and_passed_on() {
-    fn rows(n: u64) -> Vec<Row> {
-        vec![row(); n as usize]
-    }
-    fn count(rows: &rkyv::vec::ArchivedVec<ArchivedRow>) -> u64 {
-        rows.len() as u64
-    }
-    let executor = executor(2);
-    for n in [0u64, 1, 2, 5000] {
-        check!(executor, rows, (n,), vec![row(); n as usize]);
-        let view = executor.submit(rows, (n,)).unwrap().join_view().unwrap();
-        assert_eq!(view.len() as u64, n);
-        assert!(view.iter().all(|row| row.name == "pier"));
-        let shared = executor.submit(rows, (n,)).unwrap().into_shared().unwrap();
-        for _ in 0..4 {
-            check!(executor, count, (&shared,), n);
-        }
-    }
-}
-
-#[test]
-fn an_array_built_in_a_task_is_its_result_and_the_next_task_s_argument() {
-    fn make(n: u64) -> Result<Array<f64>, ShareError> {
-        let mut array = wharf::array::<f64>(n as usize)?;
-        array.fill(3.0);
-        Ok(array.freeze())
-    }
-    fn two(n: u64) -> (Array<f64>, Vec<Array<u32>>) {
-        let first = wharf::array::<f64>(n as usize).unwrap().freeze();
-        let second = wharf::array::<u32>(3).unwrap().freeze();
-        (first, vec![second.clone(), second])
-    }
-    let executor = executor(2);
-    for n in [0u64, 1, 1_000_000] {
-        let array = executor.submit(make, (n,)).unwrap().join().unwrap().unwrap();
-        assert_eq!(array.len() as u64, n);
-        for _ in 0..4 {
-            check!(executor, sum, (&array,), 3.0 * n as f64);
-            check!(executor, sum, (array.clone(),), 3.0 * n as f64);
-        }
-        let (first, second) = executor.submit(two, (n,)).unwrap().join().unwrap();
-        assert_eq!((first.len() as u64, second[0].len(), second[1].len()), (n, 3, 3));
-        drop(first);
-        assert_eq!(&second[0][..], [0, 0, 0]);
-        let view = executor.submit(two, (n,)).unwrap().join_view().unwrap();
-        assert_eq!(view.0.len() as u64, n);
-    }
-    // An `ArrayMut` may be returned as it is, too.
-    let array: Array<u8> =
-        executor.submit(|| wharf::array::<u8>(5).unwrap(), ()).unwrap().join().unwrap();
-    assert_eq!(&array[..], [0; 5]);
-}
-
 /// A worker once used the memory of a returned array again while it still held a clone of it.
-#[test]
-fn an_array_that_a_worker_keeps_is_not_overwritten_when_the_parent_lets_it_go() {
-    use std::sync::OnceLock;
-    static KEPT: OnceLock<Array<u64>> = OnceLock::new();
-    fn make(n: u64) -> Array<u64> {
-        let mut array = wharf::array::<u64>(100_000).expect("memory");
-        array.fill(n);
-        array.freeze()
-    }
-    fn kept() -> Array<u64> {
-        KEPT.get_or_init(|| make(7)).clone()
-    }
-    let executor = executor(1);
-    let (once, twice) = (executor.submit(kept, ()).unwrap(), executor.submit(kept, ()).unwrap());
-    let (once, twice) = (once.join().unwrap(), twice.join().unwrap());
-    drop(once);
-    for n in 0..20u64 {
-        drop(executor.submit(make, (n,)).unwrap().join().unwrap());
-    }
-    assert!(twice.iter().all(|n| *n == 7));
-    drop(twice);
-    for n in 0..20u64 {
-        drop(executor.submit(make, (n,)).unwrap().join().unwrap());
-    }
-    assert!(executor.submit(kept, ()).unwrap().join().unwrap().iter().all(|n| *n == 7));
-}
-
 #[test]
 fn a_typed_error_is_a_result_like_any_other() {
     fn root(x: f64) -> Result<f64, String> {
@@ -296,27 +212,6 @@ fn results_are_independent_of_when_they_are_asked_for() {
     for (n, task) in texts.into_iter().enumerate() {
         assert_eq!(task.join().unwrap().len(), n);
     }
-}
-
-#[test]
-fn a_full_table_gives_the_arguments_back_and_goes_on_when_a_task_ends() {
-    let executor = Executor::builder().workers(1).task_slots(4).build().unwrap();
-    let gate = Gate::new();
-    let mut tasks: Vec<_> =
-        (0..4).map(|_| executor.submit(Gate::pass, (gate.path(),)).unwrap()).collect();
-    match executor.try_submit(Gate::pass, (gate.path(),)) {
-        Err(refused @ TrySubmitError::Full { slots: 4, .. }) => {
-            assert!(refused.is_full());
-            assert_eq!(refused.into_args().0, gate.path());
-        }
-        other => panic!("{other:?}"),
-    }
-    std::thread::scope(|scope| {
-        let blocked = scope.spawn(|| executor.submit(Gate::pass, (gate.path(),)).unwrap());
-        gate.open();
-        tasks.push(blocked.join().unwrap());
-    });
-    tasks.into_iter().for_each(|task| task.join().unwrap());
 }
 
 #[test]
@@ -376,80 +271,6 @@ fn handles_are_futures_that_the_supervisor_wakes() {
         Poll::Ready(result) => assert_eq!(result.unwrap(), 7),
         Poll::Pending => panic!("woken before the end"),
     }
-}
-
-#[test]
-fn what_does_not_fit_is_refused_with_the_numbers() {
-    let executor = Executor::builder().workers(1).memory_budget(8 << 20).build().unwrap();
-    match executor.array::<u8>(9 << 20) {
-        Err(ShareError::OutOfMemory { asked, left }) => {
-            assert_eq!(asked, 9 << 20);
-            assert!(left <= 8 << 20);
-        }
-        other => panic!("{other:?}"),
-    }
-    let half = executor.array::<u8>(5 << 20).unwrap();
-    assert!(matches!(executor.array::<u8>(5 << 20), Err(ShareError::OutOfMemory { .. })));
-    let refused = executor.try_submit(sum, (vec![1.0; 1 << 20],)).unwrap_err();
-    assert_eq!(refused.into_args().0.len(), 1 << 20);
-    assert!(matches!(
-        executor.submit(sum, (vec![1.0; 1 << 20],)),
-        Err(SubmitError::Arguments(ShareError::OutOfMemory { .. }))
-    ));
-    drop(half);
-    check!(executor, sum, (vec![1.0; 600_000],), 600_000.0);
-    // A result that does not fit is the task's error, and the worker goes on.
-    let large = executor.submit(|| vec![1u8; 20 << 20], ()).unwrap().join();
-    assert!(matches!(large, Err(TaskError::Result { error: ShareError::OutOfMemory { .. }, .. })));
-    check!(executor, sum, (vec![1.0; 600_000],), 600_000.0);
-    assert!(matches!(
-        executor.submit(|n: usize| n, (1usize << 40,)),
-        Err(SubmitError::Arguments(ShareError::Truncated { .. }))
-    ));
-}
-
-#[test]
-fn submitting_waits_for_memory_that_running_tasks_will_give_back() {
-    let executor = Executor::builder().workers(2).memory_budget(16 << 20).build().unwrap();
-    // 100 × 5 MiB through a budget of 16 MiB.
-    let tasks: Vec<_> =
-        (0..100).map(|n| executor.submit(sum, (vec![f64::from(n); 5 << 17],)).unwrap()).collect();
-    for (n, task) in tasks.into_iter().enumerate() {
-        assert_eq!(task.join().unwrap(), n as f64 * f64::from(5 << 17));
-    }
-}
-
-#[test]
-fn memory_is_used_again_and_never_grows() {
-    let executor = Executor::builder().workers(1).memory_budget(64 << 20).build().unwrap();
-    for round in 0..50u64 {
-        let array = executor.array_from(&vec![round; 1 << 20]).unwrap();
-        let zeros = executor.array::<u64>(1 << 20).unwrap();
-        assert!(zeros.iter().all(|z| *z == 0));
-        let copy = executor.submit(|x: &[u64]| x.to_vec(), (&array,)).unwrap().join_view().unwrap();
-        assert_eq!(copy[77].to_native(), round);
-    }
-}
-
-#[test]
-fn a_value_of_another_executor_is_refused() {
-    let (one, other) = (executor(1), executor(1));
-    let shared = one.share(&vec![1.0]).unwrap();
-    let refused = other.submit(sum, (&shared,));
-    assert!(matches!(refused, Err(SubmitError::Arguments(ShareError::Foreign))));
-    assert_eq!(other.share(&vec![shared]).err(), Some(ShareError::Foreign));
-}
-
-#[test]
-fn results_outlive_the_executor() {
-    let executor = executor(1);
-    let view = executor.submit(|| vec![5u64; 100_000], ()).unwrap().join_view().unwrap();
-    let array = executor.array_from(&[1.0, 2.0]).unwrap();
-    let late = executor.submit(|n: u64| vec![n; 1000], (3u64,)).unwrap();
-    executor.shutdown().unwrap();
-    assert_eq!(late.join().unwrap(), vec![3; 1000]);
-    assert_eq!(view[99_999].to_native(), 5);
-    assert_eq!(&array[..], [1.0, 2.0]);
 }
 
 #[test]

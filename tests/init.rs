@@ -1,4 +1,5 @@
-//! A program that calls `wharf::init` first thing in `main`: its workers start there, and no sooner.
+//! A program that calls `wharf::init` first thing in `main`: its workers start there, and no
+//! sooner.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -66,8 +66,8 @@ impl<T: Pod> ArchivedArray<T> {
         let place = self.place.to_native();
         let len = elements::<T>(&place)?;
         let start = resolve(&place)?.cast::<T>();
-        // SAFETY: `resolve` found the place inside a mapping, aligned to 64; any bytes are values of
-        // `T`; the archive that holds `self` keeps the block from being written.
+        // SAFETY: `resolve` found the place inside a mapping, aligned to 64; any bytes are values
+        // of `T`; the archive that holds `self` keeps the block from being written.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), len) })
     }
 }

@@ -100,8 +100,8 @@ pub(crate) fn check<T: Returnable>(bytes: &[u8]) -> Result<(), BadResult> {
 ///
 /// # Safety
 ///
-/// `check::<T>` accepted these bytes, or this executor's parent encoded them; they have not moved in
-/// their alignment since.
+/// `check::<T>` accepted these bytes, or this executor's parent encoded them; they have not moved
+/// in their alignment since.
 pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
     // SAFETY: the caller promises a valid archive.
     unsafe { access_unchecked::<T::Archived>(bytes) }

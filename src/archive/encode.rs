@@ -23,7 +23,7 @@ pub type EncodeStrategy = Strategy<Encoder, BoxedError>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be archived into shared memory",
     note = "derive it: #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",
-    note = "or, for somebody else's type that serde knows, wrap the value: wharf::Serialized(value)",
+    note = "or, for somebody else's type that serde knows, wrap it: wharf::Serialized(value)",
     note = "or, for a flat array of numbers, use Executor::array_from and pass a reference to it"
 )]
 pub trait Storable: Archive + Serialize<EncodeStrategy> {}

@@ -39,8 +39,8 @@ impl Body {
             Self::Inline { bytes, len, .. } => &bytemuck::cast_slice(&bytes.0)[..*len],
             Self::Block { lease, len } => {
                 let start = lease.address().as_ptr();
-                // SAFETY: the lease checked that its place lies inside the mapping, `len` is at most
-                // its length, and the worker has handed the block over.
+                // SAFETY: the lease checked that its place lies inside the mapping, `len` is at
+                // most its length, and the worker has handed the block over.
                 unsafe { std::slice::from_raw_parts(start, *len) }
             }
         }

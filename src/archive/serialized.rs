@@ -34,12 +34,12 @@ use crate::error::ShareError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The codec is part of the type: [`MessagePack`] unless another is named, as in
-/// `Serialized::<_, MyCodec>::new(value)`. Outside of a call of `submit` the compiler wants to be told:
-/// `let value: Serialized<_> = Serialized(value);`. Costs an encoding in the
-/// parent, a copy of the bytes into shared memory, and a decoding for each task that takes it.
-/// A value that does not decode in the worker fails its task with
-/// [`TaskError::Decode`](crate::TaskError::Decode) before the function is called.
+/// The codec is part of the type: [`MessagePack`] unless another is named, as in `Serialized::<_,
+/// MyCodec>::new(value)`. Outside of a call of `submit` the compiler wants to be told: `let value:
+/// Serialized<_> = Serialized(value);`. Costs an encoding in the parent, a copy of the bytes into
+/// shared memory, and a decoding for each task that takes it. A value that does not decode in the
+/// worker fails its task with [`TaskError::Decode`](crate::TaskError::Decode) before the function
+/// is called.
 pub struct Serialized<T, C: Codec = MessagePack>(pub <C as Carries<T>>::Value);
 
 /// Ties a codec to the values it carries. A detail of [`Serialized`]: `Value` is always `T`.

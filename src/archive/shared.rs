@@ -17,9 +17,9 @@ use crate::sync::Arc;
 /// A value in shared memory, archived once: a handle, cheap to clone.
 ///
 /// Made by [`Executor::share`](crate::Executor::share), or from a result by
-/// [`TaskHandle::into_shared`](crate::TaskHandle::into_shared). Pass it to tasks as `&shared`, or by
-/// value inside other arguments. Here it dereferences to the archived form, `T::Archived`.
-/// The memory goes back to its heap when the last clone is gone and the last task that got it ended.
+/// [`TaskHandle::into_shared`](crate::TaskHandle::into_shared). Pass it to tasks as `&shared`, or
+/// by value inside other arguments. Here it dereferences to the archived form, `T::Archived`. The
+/// memory goes back to its heap when the last clone is gone and the last task that got it ended.
 pub struct Shared<T: Archive> {
     lease: Arc<Lease>,
     root: NonNull<T::Archived>,
@@ -77,8 +77,8 @@ impl<T: Archive<Archived: fmt::Debug>> fmt::Debug for Shared<T> {
     }
 }
 
-/// A [`Shared`] inside an archive: what a task sees of a shared value that was passed inside another
-/// argument. Dereferences to `T::Archived`.
+/// A [`Shared`] inside an archive: what a task sees of a shared value that was passed inside
+/// another argument. Dereferences to `T::Archived`.
 #[derive(Portable)]
 #[rkyv(crate = rkyv)]
 #[repr(C)]
@@ -124,7 +124,8 @@ impl<T: Archive<Archived: fmt::Debug>> fmt::Debug for ArchivedShared<T> {
 #[error("a task cannot return a Shared value; return the value itself, or an Array")]
 struct ReturnedShared;
 
-// SAFETY: no bytes are accepted. A task has no way to make a `Shared`, so one in a result is made up.
+// SAFETY: no bytes are accepted. A task has no way to make a `Shared`, so one in a result is made
+// up.
 unsafe impl<T, C: Fallible<Error: Source> + ?Sized> CheckBytes<C> for ArchivedShared<T> {
     unsafe fn check_bytes(_: *const Self, _: &mut C) -> Result<(), C::Error> {
         fail!(ReturnedShared)

@@ -139,8 +139,8 @@ enum Home {
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
 
-// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `_home` keeps it
-// in place; the segment's mapping may be dropped by any thread.
+// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `_home` keeps
+// it in place; the segment's mapping may be dropped by any thread.
 unsafe impl Send for Control {}
 // SAFETY: as above.
 unsafe impl Sync for Control {}

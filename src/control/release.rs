@@ -1,8 +1,8 @@
 //! What the parent no longer needs in a worker's result heap: a ring of offsets, one to one.
 //!
-//! A cell holds 0 or an offset plus one; the parent fills cells in order and the worker empties them
-//! in order, each with a position of its own that lies in its private memory. Neither can leave
-//! the ring half changed.
+//! A cell holds 0 or an offset plus one; the parent fills cells in order and the worker empties
+//! them in order, each with a position of its own that lies in its private memory. Neither can
+//! leave the ring half changed.
 
 use crate::sync::{AtomicU64, Ordering};
 

@@ -1,9 +1,10 @@
 //! A bounded ring of task ids, many producers and many consumers, that no death can wedge.
 //!
-//! Each cell is one word that tells lap, fullness and id, so a push or a pop is one compare-and-swap
-//! on the cell. `head` and `tail` are hints: whoever finds one behind the cells moves it on. The
-//! idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the position is claimed first
-//! and the cell filled later, and a death in between blocks everyone. Here nothing is in between.
+//! Each cell is one word that tells lap, fullness and id, so a push or a pop is one
+//! compare-and-swap on the cell. `head` and `tail` are hints: whoever finds one behind the cells
+//! moves it on. The idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the
+//! position is claimed first and the cell filled later, and a death in between blocks everyone.
+//! Here nothing is in between.
 
 use crossbeam_utils::Backoff;
 

@@ -46,9 +46,9 @@ impl Spin {
 
     /// Takes note of a wait that took this long, spinning and sleeping together.
     ///
-    /// A wait that was slept through holds the time of one or two wake-ups, so waits of several times
-    /// the longest spin may be short ones: without that, who has once begun to sleep would never find
-    /// out that spinning pays again.
+    /// A wait that was slept through holds the time of one or two wake-ups, so waits of several
+    /// times the longest spin may be short ones: without that, who has once begun to sleep would
+    /// never find out that spinning pays again.
     pub(crate) fn learn(&mut self, wait: Duration) {
         if wait <= self.most {
             let wanted = (wait * 4).clamp(FLOOR.min(self.most), self.most);

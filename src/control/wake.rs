@@ -71,8 +71,8 @@ impl<'c> Wake<'c> {
         false
     }
 
-    /// Wakes every worker, whatever the bits say: for shutting down, and after a death. A worker that
-    /// died while it was waking another may have taken that one's bit and done no more.
+    /// Wakes every worker, whatever the bits say: for shutting down, and after a death. A worker
+    /// that died while it was waking another may have taken that one's bit and done no more.
     pub(crate) fn wake_all(&self) {
         fence(Ordering::SeqCst);
         (0..self.seats.len()).for_each(|seat| self.shake(seat));

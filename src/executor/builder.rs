@@ -101,10 +101,11 @@ impl Builder {
         self
     }
 
-    /// Sets how many bytes of shared memory arguments and results may hold together, at least 1 MiB.
+    /// Sets how many bytes of shared memory arguments and results may hold together, at least 1
+    /// MiB.
     ///
-    /// Default: three quarters of the memory that is available when the executor is built, or of what
-    /// the cgroup's limit leaves.
+    /// Default: three quarters of the memory that is available when the executor is built, or of
+    /// what the cgroup's limit leaves.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.budget_bytes = Some(bytes);
         self
@@ -112,8 +113,9 @@ impl Builder {
 
     /// Sets how many bytes of freed memory each heap keeps for the next use. Part of the budget.
     ///
-    /// Kept memory is filled at the speed of memory; memory fresh from the system at a tenth of that.
-    /// Default: a quarter of the budget for arguments, as much for the results of all workers.
+    /// Kept memory is filled at the speed of memory; memory fresh from the system at a tenth of
+    /// that. Default: a quarter of the budget for arguments, as much for the results of all
+    /// workers.
     pub fn retain_memory(mut self, bytes: u64) -> Self {
         self.retain_bytes = Some(bytes);
         self
@@ -128,7 +130,8 @@ impl Builder {
         self
     }
 
-    /// Sets how deep executors may be nested: tasks that build executors whose tasks build executors.
+    /// Sets how deep executors may be nested: tasks that build executors whose tasks build
+    /// executors.
     ///
     /// Default 1: a task may not build an executor. Only the outermost executor's setting counts.
     pub fn max_depth(mut self, depth: u32) -> Self {
@@ -169,7 +172,8 @@ impl Builder {
     /// - [`BuildError::NotMainImage`]: this code lies in a shared library (inside Python, say).
     /// - [`BuildError::TooDeep`]: this is a task, and `max_depth` forbids executors in tasks.
     /// - [`BuildError::ControlSegment`]: `/dev/shm` is full or missing.
-    /// - [`BuildError::Worker`], [`BuildError::OnStart`]: a worker failed; the cause is in the error.
+    /// - [`BuildError::Worker`], [`BuildError::OnStart`]: a worker failed; the cause is in the
+    ///   error.
     /// - [`BuildError::OnStartArguments`]: the arguments of `on_start` cannot be stored.
     /// - [`BuildError::System`]: a system call failed.
     pub fn build(self) -> Result<Executor, BuildError> {
@@ -235,7 +239,8 @@ impl Builder {
         Ok(executor)
     }
 
-    /// Checks that a worker can be started from here. Returns the depth of the new executor's tasks.
+    /// Checks that a worker can be started from here. Returns the depth of the new executor's
+    /// tasks.
     fn check_place(&self) -> Result<u32, BuildError> {
         if !Image::get().is_main() {
             return Err(BuildError::NotMainImage);

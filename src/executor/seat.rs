@@ -46,8 +46,8 @@ pub(super) struct Process {
 impl Process {
     /// Starts a worker for `seat` and sends it all that it needs.
     ///
-    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started by
-    /// `posix_spawn`, so that it costs the same whatever the size of this process.
+    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started
+    /// by `posix_spawn`, so that it costs the same whatever the size of this process.
     pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> io::Result<Self> {
         std::hint::black_box(&raw const ENTRY);
         let ids = (new_heap_id(), plan.family);

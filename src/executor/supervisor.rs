@@ -113,7 +113,8 @@ pub(super) fn start(
     };
     let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
     thread.spawn(move || {
-        // A bug must not leave anybody waiting: the workers end with this thread, and so do the tasks.
+        // A bug must not leave anybody waiting: the workers end with this thread, and so do the
+        // tasks.
         let last_will = LastWill(Arc::clone(&supervisor.desk), Arc::clone(&supervisor.office));
         supervisor.run();
         drop(last_will);

@@ -13,8 +13,9 @@ use crate::sync::Arc;
 
 /// A flat array in shared memory that this process alone may read and write.
 ///
-/// Made by [`Executor::array`](crate::Executor::array) in the parent and by [`wharf::array`](crate::array)
-/// in a task. It dereferences to `[T]`; [`freeze`](Self::freeze) turns it into a handle that tasks read.
+/// Made by [`Executor::array`](crate::Executor::array) in the parent and by
+/// [`wharf::array`](crate::array) in a task. It dereferences to `[T]`; [`freeze`](Self::freeze)
+/// turns it into a handle that tasks read.
 pub struct ArrayMut<T> {
     lease: Lease,
     start: NonNull<T>,
@@ -42,7 +43,7 @@ unsafe impl<T: Send + Sync> Sync for Array<T> {}
 
 /// The bytes that an array needs; more than any budget where they cannot be counted.
 pub(crate) fn array_bytes<T>(len: usize) -> u64 {
-    const { assert!(align_of::<T>() <= ALIGN, "array elements may be aligned to 64 bytes at most") };
+    const { assert!(align_of::<T>() <= ALIGN, "array elements are aligned to 64 bytes at most") };
     let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
     bytes.map_or(u64::MAX, |bytes| bytes as u64)
 }
@@ -115,8 +116,8 @@ impl<T> Deref for Array<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `freeze` or `from_lease` checked the length; blocks are aligned to 64, their bytes
-        // are values of a `Pod` type, and nobody writes to a frozen block.
+        // SAFETY: `freeze` or `from_lease` checked the length; blocks are aligned to 64, their
+        // bytes are values of a `Pod` type, and nobody writes to a frozen block.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -1,8 +1,9 @@
 //! The budget: memfds never say that memory is short, so every allocation is admitted here.
 //!
 //! Each process counts what its heaps hold in a word of its own and reads the words of all others.
-//! Nobody changes another's word, so a death leaves no wrong count: the dead worker's word is set to
-//! zero with its heap. Two that ask at the same instant may both be refused what one could have had.
+//! Nobody changes another's word, so a death leaves no wrong count: the dead worker's word is set
+//! to zero with its heap. Two that ask at the same instant may both be refused what one could have
+//! had.
 
 use crate::control::Control;
 use crate::sync::{Arc, AtomicU64, Ordering};

@@ -9,8 +9,8 @@ use crate::sync::Arc;
 
 /// A block in use, and the blocks that its contents refer to.
 ///
-/// Given back when it is dropped, which is when the last `Shared`, `Array`, `Output` or running task
-/// that reads it is gone.
+/// Given back when it is dropped, which is when the last `Shared`, `Array`, `Output` or running
+/// task that reads it is gone.
 #[derive(Debug)]
 pub(crate) struct Lease {
     home: Home,

@@ -100,7 +100,8 @@ impl LocalHeap {
 ///
 /// # Errors
 ///
-/// - [`ShareError::OutOfMemory`]: the budget does not hold it; drop results that are no longer used.
+/// - [`ShareError::OutOfMemory`]: the budget does not hold it; drop results that are no longer
+///   used.
 /// - [`ShareError::TooManyBlocks`]: too many results are alive; drop some.
 /// - [`ShareError::NotInTask`]: this is not a worker; use `Executor::array`.
 pub fn array<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {

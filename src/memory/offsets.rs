@@ -98,9 +98,9 @@ impl Offsets {
 
 /// Rounds up to a size that has a bin of its own: four significant bits.
 ///
-/// The allocator looks for a block in the bin above the size asked for, so a block of any other size
-/// would not be found again when the same size is asked for. What is rounded are addresses; the
-/// memory behind them is never touched.
+/// The allocator looks for a block in the bin above the size asked for, so a block of any other
+/// size would not be found again when the same size is asked for. What is rounded are addresses;
+/// the memory behind them is never touched.
 fn round_up(units: u32) -> Option<u32> {
     let shift = (32 - units.leading_zeros()).saturating_sub(4);
     units.checked_add((1 << shift) - 1).map(|sum| sum >> shift << shift)

@@ -25,8 +25,10 @@ use crate::memory::{Array, elements, resolve};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed to a task",
     label = "not an argument of a task",
-    note = "to pass the value itself, derive it: #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",
-    note = "a reference cannot cross processes: pass the value, or share it once with Executor::share and pass &shared",
+    note = "to pass the value itself, derive it: \
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",
+    note = "a reference cannot cross processes: pass the value, or share it once with \
+            Executor::share and pass &shared",
     note = "for somebody else's type that serde knows, wrap the value: wharf::Serialized(value)"
 )]
 pub trait Argument {
@@ -86,7 +88,8 @@ impl<T: Pod, D: ndarray::Dimension> Argument for &crate::archive::Shaped<T, D> {
     }
 
     unsafe fn locate<'a>(at: NonNull<u8>) -> Result<&'a Self::Stored, ViewError> {
-        // SAFETY: the caller promises that `store` wrote an archived value there, and that it stays.
+        // SAFETY: the caller promises that `store` wrote an archived value there, and that it
+        // stays.
         Ok(unsafe { at.cast::<Self::Stored>().as_ref() })
     }
 }
@@ -103,7 +106,8 @@ impl<T: Pod> Argument for &Array<T> {
         let place = unsafe { read_place(at) };
         let len = elements::<T>(&place).ok_or_else(ViewError::unreachable_heap)?;
         let start = resolve(&place).ok_or_else(ViewError::unreachable_heap)?.cast::<T>();
-        // SAFETY: the parent referred to a frozen array of `T` and keeps it until the task has ended.
+        // SAFETY: the parent referred to a frozen array of `T` and keeps it until the task has
+        // ended.
         Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), len) })
     }
 }

@@ -284,8 +284,8 @@ impl Desk {
         None
     }
 
-    /// Moves what finished tasks left in their slots into their records, and frees the slots and the
-    /// memory of the arguments.
+    /// Moves what finished tasks left in their slots into their records, and frees the slots and
+    /// the memory of the arguments.
     pub(crate) fn keep_finished(&self) {
         for (slot, record) in self.control.slots().iter().zip(&self.records) {
             if !slot.is_free_or_finished() {

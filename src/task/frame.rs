@@ -61,8 +61,8 @@ impl Frame {
     ///
     /// # Safety
     ///
-    /// [`super::store`] wrote them for the trampoline that gets the frame, and they stay unchanged as
-    /// long as it runs.
+    /// [`super::store`] wrote them for the trampoline that gets the frame, and they stay unchanged
+    /// as long as it runs.
     pub(crate) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
         Self { start, len, result: None }
     }
@@ -71,7 +71,8 @@ impl Frame {
     ///
     /// # Safety
     ///
-    /// The arguments were stored from a tuple whose member `index` is an `A`. `'a` ends with the run.
+    /// The arguments were stored from a tuple whose member `index` is an `A`. `'a` ends with the
+    /// run.
     pub(super) unsafe fn argument<'a, P, A>(
         &self,
         index: usize,

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 
 use super::argument::Argument;
 use super::frame::{Fault, Frame, Trampoline};
-use super::param::{Param, View};
+use super::param::Fits;
 use crate::archive::{EncodeFailure, Encoder, Returnable};
 use crate::memory::{Array, ArrayMut};
 use crate::sys::Image;
@@ -34,13 +34,14 @@ use crate::sys::Image;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "this function cannot run as a task with arguments `{A}`",
-    label = "its parameters do not fit the arguments, or it is no function",
-    note = "arguments are a tuple with one member for each parameter: `(x,)` for one",
-    note = "an integer literal is an i32 unless it says otherwise: write `5u64`",
-    note = "the table in the documentation of wharf::Argument says which parameter fits which argument",
-    note = "a task is a fn item or a closure that captures nothing: pass what it needs as arguments",
-    note = "what it returns must be archivable, see wharf::Returnable"
+    message = "this function cannot run as a task",
+    label = "has a parameter or a result that a task cannot have, or is no function",
+    note = "parameters: numbers, `&[f64]`, `&str`, `&ArchivedT` for a struct `T` that derives \
+            rkyv's traits (not `T`, not `&T`), `Serialized<T>` for a `T` that derives serde's; \
+            8 at most",
+    note = "result: a number, `String`, `Vec`, `Array<T>`, `Serialized<T>`, or a type with \
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",
+    note = "arguments: a tuple with one member for each parameter, `(x,)` for one"
 )]
 pub trait TaskFn<M, A>: Copy + 'static {
     /// What joining the task returns.
@@ -58,6 +59,17 @@ pub trait TaskFn<M, A>: Copy + 'static {
     #[doc(hidden)]
     unsafe fn call(frame: &mut Frame) -> Result<(), Fault>;
 }
+
+/// A function that is known by its type alone.
+#[diagnostic::on_unimplemented(
+    message = "this closure captures a value, which cannot be sent to another process",
+    label = "a task must be a fn item or a closure that captures nothing",
+    note = "pass what it captures as an argument of the task"
+)]
+pub trait Stateless: Copy + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<F: Copy + 'static> Stateless for F {}
 
 /// What a function may return: anything [`Returnable`], or an [`ArrayMut`], which is frozen.
 #[diagnostic::on_unimplemented(
@@ -98,8 +110,8 @@ fn conjure<F: Copy + 'static>() -> F {
         assert!(
             size_of::<F>() == 0,
             "wharf: a task must be a fn item or a closure that captures nothing. \
-             A captured value (or a function pointer) cannot be sent to another process: \
-             pass it as an argument"
+             What a closure captures cannot be sent to another process: pass it as an argument. \
+             Instead of a function pointer, give the function itself by its name"
         );
     }
     // SAFETY: reading no bytes is allowed at any aligned address. A value of the type exists, the
@@ -133,12 +145,11 @@ pub(crate) fn store<F: TaskFn<M, A>, M, A>(
 
 macro_rules! task_fn {
     ($count:literal $(, $P:ident $C:ident $index:tt)*) => {
-        #[diagnostic::do_not_recommend]
         impl<F, R, $($P, $C),*> TaskFn<fn($($P),*), ($($C,)*)> for F
         where
-            F: Copy + 'static + Fn($($P),*) -> R + for<'a> Fn($($P::Item<'a>),*) -> R,
+            F: Stateless + Fn($($P),*) -> R + for<'a> Fn($($P::Item<'a>),*) -> R,
             R: TaskOutput,
-            $($P: Param + View<$C::Stored>, $C: Argument<Stored: 'static>,)*
+            $($C: Argument<Stored: 'static>, $P: Fits<$C>,)*
         {
             type Output = R::Joined;
 
@@ -149,14 +160,18 @@ macro_rules! task_fn {
             }
 
             unsafe fn call(frame: &mut Frame) -> Result<(), Fault> {
-                #[allow(non_snake_case, clippy::too_many_arguments, reason = "one for each parameter")]
+                #[allow(
+                    non_snake_case,
+                    clippy::too_many_arguments,
+                    reason = "one for each parameter"
+                )]
                 fn apply<R, $($P),*>(f: impl Fn($($P),*) -> R, $($P: $P),*) -> R {
                     f($($P),*)
                 }
                 let result = apply(
                     conjure::<F>(),
                     $(
-                        // SAFETY: the caller promises what `store` wrote, which put this type there.
+                        // SAFETY: the caller promises what `store` wrote: this type lies there.
                         unsafe { frame.argument::<$P, $C>($index, $count) }?
                     ),*
                 );

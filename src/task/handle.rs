@@ -18,7 +18,7 @@ use crate::sync::Arc;
 /// A submitted task: wait for its result with [`join`](Self::join), or `.await` it.
 ///
 /// Dropping the handle leaves the task to itself: it runs, and its result is thrown away.
-#[must_use = "dropping the handle leaves the task to itself; `join` it to get its result or its error"]
+#[must_use = "dropping the handle leaves the task to itself; `join` it for its result or error"]
 pub struct TaskHandle<R> {
     desk: Arc<Desk>,
     index: u32,
@@ -96,7 +96,8 @@ impl<R: Returnable> TaskHandle<R> {
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join); [`TaskError::Result`] if the argument heap has no room for the copy.
+    /// As [`join`](Self::join); [`TaskError::Result`] if the argument heap has no room for the
+    /// copy.
     pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
         let body = self.take_outcome().into_body(self.task)?;
         let output = Output::<R>::new(body).map_err(|bad| bad_result(bad, self.task))?;
@@ -121,7 +122,8 @@ impl<R: Returnable> TaskHandle<R> {
     ///
     /// # Errors
     ///
-    /// The outer error is the handle, when the time has passed. The inner ones are [`join`](Self::join)'s.
+    /// The outer error is the handle, when the time has passed. The inner ones are
+    /// [`join`](Self::join)'s.
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
         let deadline = Instant::now().checked_add(timeout);
         match self.desk.wait(self.index, self.generation, deadline) {

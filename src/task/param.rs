@@ -6,6 +6,7 @@ use std::fmt;
 use bytemuck::Pod;
 use serde::de::DeserializeOwned;
 
+use super::argument::Argument;
 use crate::archive::{
     ArchivedArray, ArchivedSerialized, ArchivedShared, ArchivedString, ArchivedVec, Codec,
     Serialized, primitive,
@@ -14,7 +15,8 @@ use crate::archive::{
 /// A type that a task's parameter may have: a reference, a number, `Serialized<T>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a task",
-    note = "take a number by value, a slice `&[f64]`, a `&str`, the archived form `&ArchivedT`, or `Serialized<T>`"
+    note = "take a number by value, a slice `&[f64]`, a `&str`, the archived form `&ArchivedT`, \
+            or `Serialized<T>`"
 )]
 pub trait Param {
     /// The parameter with the lifetime of one call.
@@ -24,7 +26,8 @@ pub trait Param {
 /// A parameter that can look at an argument which is stored as an `S`.
 #[diagnostic::on_unimplemented(
     message = "a parameter `{Self}` does not fit an argument that is stored as `{S}`",
-    note = "the table in the documentation of wharf::Argument says which parameter fits which argument"
+    note = "the table in the documentation of wharf::Argument says which parameter fits which \
+            argument"
 )]
 pub trait View<S: ?Sized>: Param {
     /// Looks at the argument. Only `Serialized` costs more than a few instructions.
@@ -34,6 +37,20 @@ pub trait View<S: ?Sized>: Param {
     /// The argument does not decode.
     fn view(stored: &S) -> Result<Self::Item<'_>, ViewError>;
 }
+
+/// A parameter that can look at an argument `C`.
+#[diagnostic::on_unimplemented(
+    message = "an argument `{C}` does not fit a parameter `{Self}`",
+    label = "the task takes `{Self}`",
+    note = "an integer literal is an i32 unless it says otherwise: write `5u64`",
+    note = "a struct is taken in its archived form: `&ArchivedT` for an argument `T`",
+    note = "the table in the documentation of wharf::Argument says which parameter fits which \
+            argument"
+)]
+pub trait Fits<C: Argument>: View<C::Stored> {}
+
+#[diagnostic::do_not_recommend]
+impl<C: Argument, P: View<C::Stored>> Fits<C> for P {}
 
 /// Why an argument could not be looked at.
 #[derive(Debug)]
@@ -108,6 +125,12 @@ macro_rules! primitives {
             }
         }
 
+        impl View<ArchivedShared<$native>> for $native {
+            fn view(stored: &ArchivedShared<$native>) -> Result<Self, ViewError> {
+                stored.find().map(|&found| found.into()).ok_or_else(ViewError::unreachable_heap)
+            }
+        }
+
         impl View<ArchivedVec<$archived>> for &[$native] {
             fn view(stored: &ArchivedVec<$archived>) -> Result<&[$native], ViewError> {
                 Ok(bytemuck::cast_slice(stored.as_slice()))
@@ -147,6 +170,13 @@ macro_rules! scalars {
 
         impl View<$archived> for $native {
             fn view($stored: &$archived) -> Result<Self, ViewError> {
+                Ok($to_native)
+            }
+        }
+
+        impl View<ArchivedShared<$native>> for $native {
+            fn view(stored: &ArchivedShared<$native>) -> Result<Self, ViewError> {
+                let $stored = stored.find().ok_or_else(ViewError::unreachable_heap)?;
                 Ok($to_native)
             }
         }

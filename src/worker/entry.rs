@@ -1,7 +1,7 @@
 //! The way in: before `main` looks at anything, a worker goes its own way.
 //!
-//! The loader runs the functions in `.init_array` before `main`. Ours looks for the worker's token in
-//! the environment; where there is none it costs one look-up.
+//! The loader runs the functions in `.init_array` before `main`. Ours looks for the worker's token
+//! in the environment; where there is none it costs one look-up.
 
 use std::ffi::{OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;

@@ -60,7 +60,8 @@ impl Desk {
             futex_wake(slot.futex(), u32::MAX);
         }
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
-        // was just reading one holds the record's lock, and has what it needs when the lock is free.
+        // was just reading one holds the record's lock, and has what it needs when the lock is
+        // free.
         self.keep_finished();
         self.records.iter().for_each(|record| drop(lock(record)));
         if let Some(heap) = &heap {
@@ -77,7 +78,8 @@ impl Desk {
         heap
     }
 
-    /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are refused.
+    /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are
+    /// refused.
     pub(crate) fn give_up(&self, loss: Loss) {
         let _ = self.end.set(loss);
         fence(Ordering::SeqCst);

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 /// Spins between two looks at the clock, which costs about as much as a few of them.
 const SPINS_A_LOOK: u32 = 16;
-/// What is left of spinning where waits are long: enough to catch an answer that is on its way.
-const FLOOR: Duration = Duration::from_micros(2);
+/// Spinning for less than this is not worth a look at the clock.
+const LEAST: Duration = Duration::from_micros(2);
 
 /// How many times the longest spin a wait may take that would have been short without sleeping.
 const SLEPT_FACTOR: u32 = 3;
 
-/// A spin length that learns: twice the usual wait while waits are short, next to none otherwise.
+/// A spin length that learns: several times the usual wait while waits are short, else none.
 #[derive(Debug, Clone)]
 pub(crate) struct Spin {
     limit: Duration,
@@ -23,9 +23,15 @@ impl Spin {
         Self { limit: most, most }
     }
 
+    /// Tells whether waits have been short enough of late. If not, sleeping at once is best: on a core
+    /// of its own a spinner is of no use, and on the core of the one it waits for it is in the way.
+    pub(crate) fn pays(&self) -> bool {
+        self.limit >= LEAST
+    }
+
     /// Spins until `done` returns something or the learned time has passed.
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> Option<T> {
-        if self.most.is_zero() {
+        if !self.pays() {
             return done();
         }
         let start = Instant::now();
@@ -38,7 +44,7 @@ impl Spin {
                 std::hint::spin_loop();
             }
             if start.elapsed() >= self.limit {
-                self.limit = (self.limit / 2).max(FLOOR.min(self.most));
+                self.limit /= 2;
                 return None;
             }
         }
@@ -51,7 +57,7 @@ impl Spin {
     /// never find out that spinning pays again.
     pub(crate) fn learn(&mut self, wait: Duration) {
         if wait <= self.most {
-            let wanted = (wait * 4).clamp(FLOOR.min(self.most), self.most);
+            let wanted = (wait * 4).max(LEAST).min(self.most);
             // Up at once, down slowly: one long wait among short ones is an outlier.
             self.limit = wanted.max(self.limit - self.limit / 8);
         } else if wait <= self.most * SLEPT_FACTOR {

@@ -161,7 +161,7 @@ impl Worker {
                 return None;
             }
             let idle_since = Instant::now();
-            if wake.search(self.seat, self.searchers_max) {
+            if self.spin.pays() && wake.search(self.seat, self.searchers_max) {
                 let found = self.spin.until(|| ring.pop());
                 wake.found(self.seat);
                 if let Some(index) = found {

@@ -1,0 +1,258 @@
+//! What the benches share: rounds in turns, medians, a table, and raw limits to compare with.
+//!
+//! Subjects that are compared run in the same process, in turns: what the machine does meanwhile
+//! hits them alike. A number is the median over the rounds, with the lowest and the highest round.
+
+#![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
+
+pub mod peer;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use wharf::{Builder, Executor};
+
+/// How many workers the benches use, whatever the machine has.
+pub const WORKERS: usize = 2;
+
+/// Tells whether to measure in full; otherwise the bench is a test that it runs and is right.
+///
+/// `cargo bench` passes `--bench`; `cargo test --benches` passes nothing.
+pub fn is_full() -> bool {
+    let has = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    has("--bench") && !has("--test") && std::env::var_os("WHARF_BENCH_QUICK").is_none()
+}
+
+/// Tells whether to run a part: those that an argument names, or all where none does.
+pub fn wants(part: &str) -> bool {
+    let mut names =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
+/// Builds an executor for a bench.
+pub fn executor(set: impl FnOnce(Builder) -> Builder) -> Executor {
+    set(Executor::builder().workers(WORKERS)).build().expect("workers start")
+}
+
+/// Runs the subjects in turns, each once a round; every round begins with another one.
+pub fn in_turns<T>(rounds: usize, subjects: &mut [&mut dyn FnMut() -> T]) -> Vec<Vec<T>> {
+    let count = subjects.len();
+    let mut results: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        for step in 0..count {
+            let turn = (round + step) % count;
+            results[turn].push(subjects[turn]());
+        }
+    }
+    results
+}
+
+/// Returns how long `work` took, in seconds, and what it returned.
+pub fn timed<R>(work: impl FnOnce() -> R) -> (f64, R) {
+    let start = Instant::now();
+    let result = std::hint::black_box(work());
+    (start.elapsed().as_secs_f64(), result)
+}
+
+/// What one round of single calls took, in seconds.
+#[derive(Clone, Copy)]
+pub struct Latency {
+    pub median: f64,
+    pub mean: f64,
+}
+
+/// Times `calls` single calls, after a pause each.
+pub fn latency(calls: usize, pause: Duration, mut call: impl FnMut()) -> Latency {
+    let mut times: Vec<f64> = (0..calls)
+        .map(|_| {
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+            timed(&mut call).0
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    Latency { median: times[calls / 2], mean: times.iter().sum::<f64>() / calls as f64 }
+}
+
+/// The median of the rounds, and the rounds at both ends.
+#[derive(Clone, Copy)]
+pub struct Summary {
+    pub median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Summary {
+    pub fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
+        let mut rounds: Vec<f64> = rounds.into_iter().collect();
+        rounds.sort_by(f64::total_cmp);
+        Self { median: rounds[rounds.len() / 2], low: rounds[0], high: rounds[rounds.len() - 1] }
+    }
+
+    fn show(&self, unit: Unit) -> String {
+        let [low, high] = [self.low, self.high].map(|value| unit.show(value));
+        format!("{} [{low} - {high}]", unit.show(self.median))
+    }
+}
+
+/// What a number counts.
+#[derive(Clone, Copy)]
+pub enum Unit {
+    Seconds,
+    TasksPerSecond,
+    BytesPerSecond,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        let steps: &[(f64, &str)] = match self {
+            Self::Seconds => &[(1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")],
+            Self::TasksPerSecond => &[(1e6, "M/s"), (1e3, "k/s")],
+            Self::BytesPerSecond => &[(1e9, "GB/s"), (1e6, "MB/s")],
+        };
+        let fitting = steps.iter().find(|(step, _)| value >= *step);
+        let (step, name) = fitting.unwrap_or(&steps[steps.len() - 1]);
+        let shown = value / step;
+        let digits = if shown >= 100.0 { 0 } else { 1 + usize::from(shown < 10.0) };
+        format!("{shown:.digits$} {name}")
+    }
+}
+
+/// What a number should reach. It is shown, not tested.
+#[derive(Clone, Copy)]
+pub enum Floor {
+    None,
+    AtMost(f64),
+    AtLeast(f64),
+    /// Of measured to raw.
+    RatioAtMost(f64),
+    RatioAtLeast(f64),
+}
+
+impl Floor {
+    fn show(self, unit: Unit, measured: f64, ratio: Option<f64>) -> (String, &'static str) {
+        let ratio = ratio.unwrap_or(f64::NAN);
+        let (text, reached) = match self {
+            Self::None => return (String::new(), ""),
+            Self::AtMost(most) => (format!("<= {}", unit.show(most)), measured <= most),
+            Self::AtLeast(least) => (format!(">= {}", unit.show(least)), measured >= least),
+            Self::RatioAtMost(most) => (format!("<= {most} x raw"), ratio <= most),
+            Self::RatioAtLeast(least) => (format!(">= {least} x raw"), ratio >= least),
+        };
+        (text, if reached { "ok" } else { "miss" })
+    }
+}
+
+/// The table that a bench prints at its end.
+pub struct Table {
+    unit: Unit,
+    title: String,
+    rows: Vec<[String; 6]>,
+    clock: Instant,
+    others: Option<Others>,
+}
+
+impl Table {
+    pub fn new(name: &str) -> Self {
+        let size = if is_full() { "full size" } else { "quick, the numbers mean nothing" };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let title = format!("{name}: {WORKERS} workers, {cores} cores, {size}");
+        let head = ["what", "measured", "raw limit", "ratio", "floor", ""].map(str::to_owned);
+        let (clock, others) = (Instant::now(), Others::now());
+        Self { unit: Unit::Seconds, title, rows: vec![head], clock, others }
+    }
+
+    /// Sets what the numbers of the next rows count.
+    pub fn unit(&mut self, unit: Unit) {
+        self.unit = unit;
+    }
+
+    /// Adds a measurement beside its raw limit, which has a name.
+    pub fn row(
+        &mut self,
+        what: &str,
+        measured: Summary,
+        raw: Option<(&str, Summary)>,
+        floor: Floor,
+    ) {
+        let ratio = raw.map(|(_, raw)| measured.median / raw.median);
+        let (floor, verdict) = floor.show(self.unit, measured.median, ratio);
+        self.rows.push([
+            what.to_owned(),
+            measured.show(self.unit),
+            raw.map_or_else(String::new, |(name, raw)| format!("{}, {name}", raw.show(self.unit))),
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            floor,
+            verdict.to_owned(),
+        ]);
+    }
+
+    /// Prints the table, columns aligned.
+    pub fn print(self) {
+        let seconds = self.clock.elapsed().as_secs_f64();
+        let mut text = format!("\n{} ({seconds:.0} s", self.title);
+        if let (Some(before), Some(after)) = (self.others, Others::now()) {
+            let cores = |before: f64, after: f64| (after - before).max(0.0) / seconds;
+            let used = cores(before.used, after.used);
+            let stolen = cores(before.stolen, after.stolen);
+            let _ = write!(text, "; others used {used:.2} cores, the host took {stolen:.2}");
+        }
+        text.push_str(")\n");
+        let width = |column: usize| self.rows.iter().map(|row| row[column].len()).max();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let _ = write!(line, "{cell:<0$}  ", width(column).unwrap_or(0));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        println!("{text}");
+    }
+}
+
+/// The kernel counts processor time for `/proc` in hundredths of a second.
+const TICK_SECONDS: f64 = 0.01;
+
+/// The processor time that a process has used, all its threads together, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    stat_seconds(&format!("/proc/{pid}/stat"), &[11, 12])
+}
+
+/// The processor time that this process and its reaped children have used, in seconds.
+fn own_seconds() -> f64 {
+    stat_seconds("/proc/self/stat", &[11, 12, 13, 14])
+}
+
+fn stat_seconds(path: &str, fields: &[usize]) -> f64 {
+    let stat = fs::read_to_string(path).unwrap_or_default();
+    // The name is in brackets and may hold anything; fields are counted behind it.
+    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let words: Vec<&str> = behind.split_whitespace().collect();
+    let ticks = fields.iter().filter_map(|&at| words.get(at)?.parse::<f64>().ok()).sum::<f64>();
+    ticks * TICK_SECONDS
+}
+
+/// What else went on on the machine, in seconds of processor time since it was booted.
+struct Others {
+    /// By all processes but this one and its reaped children.
+    used: f64,
+    /// By other virtual machines.
+    stolen: f64,
+}
+
+impl Others {
+    fn now() -> Option<Self> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let words = stat.lines().next()?.split_whitespace().skip(1);
+        let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+        let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else {
+            return None;
+        };
+        let used = (user + nice + system + irq + softirq) * TICK_SECONDS;
+        Some(Self { used: used - own_seconds(), stolen: stolen * TICK_SECONDS })
+    }
+}

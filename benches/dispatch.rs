@@ -1,0 +1,210 @@
+//! What a task costs that does nothing: round trips awake and asleep, and tasks a second.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use common::peer::{Mode, Peer, was_started_again};
+use common::{Floor, Latency, Summary, Table, Unit};
+use common::{cpu_seconds, executor, in_turns, is_full, latency, timed, wants};
+use wharf::{Executor, TaskHandle};
+
+/// How long everybody is left alone before a call that finds them asleep.
+const IDLE: Duration = Duration::from_millis(1);
+/// How many tasks are under way in the throughput with a window.
+const WINDOW: usize = 1000;
+/// How long to wait for the count of finished tasks, which follows their ends.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn nothing() {}
+
+fn main() {
+    if was_started_again() {
+        return;
+    }
+    let mut table = Table::new("dispatch");
+    if wants("round-trips") {
+        round_trips(&mut table);
+    }
+    if wants("throughput") {
+        throughput(&mut table);
+    }
+    if wants("growth") {
+        growth(&mut table);
+    }
+    table.print();
+}
+
+fn submit(executor: &Executor) -> TaskHandle<()> {
+    executor.submit(nothing, ()).expect("an empty task is taken")
+}
+
+fn call(executor: &Executor) {
+    submit(executor).join().expect("an empty task succeeds");
+}
+
+/// Measures one round of a subject: some calls that are not counted, then those that are.
+fn round(warm_up: usize, calls: usize, pause: Duration, call: &mut dyn FnMut()) -> Latency {
+    (0..warm_up).for_each(|_| call());
+    latency(calls, pause, call)
+}
+
+fn round_trips(table: &mut Table) {
+    let usual = executor(|builder| builder);
+    let sleepy = executor(|builder| builder.spin(Duration::ZERO));
+    let [mut one, mut two] = [Peer::start(), Peer::start()];
+    let (rounds, calls, sleeps, idles) =
+        if is_full() { (11, 20_000, 3000, 150) } else { (2, 100, 20, 3) };
+
+    let awake = in_turns(
+        rounds,
+        &mut [
+            &mut || round(500, calls, Duration::ZERO, &mut || call(&usual)),
+            &mut || one.round(Mode::Spin, |trip| round(500, calls, Duration::ZERO, trip)),
+            &mut || two.round(Mode::SpinThenFutex, |trip| round(500, calls, Duration::ZERO, trip)),
+        ],
+    );
+    let names = ["spin", "spin 20 us then futex"];
+    beside(table, "round trip, worker awake", &awake, &names, Floor::AtMost(3e-6));
+
+    let idle = in_turns(
+        rounds,
+        &mut [&mut || round(0, idles, IDLE, &mut || call(&usual)), &mut || {
+            one.round(Mode::Futex, |trip| round(0, idles, IDLE, trip))
+        }],
+    );
+    beside(table, "round trip after 1 ms idle", &idle, &["futex"], Floor::RatioAtMost(1.5));
+
+    let asleep = in_turns(
+        rounds,
+        &mut [&mut || round(10, sleeps, Duration::ZERO, &mut || call(&sleepy)), &mut || {
+            one.round(Mode::Futex, |trip| round(10, sleeps, Duration::ZERO, trip))
+        }],
+    );
+    let what = "round trip, spin(0), back to back";
+    beside(table, what, &asleep, &["futex"], Floor::RatioAtMost(1.5));
+}
+
+/// Adds two rows, median and mean of single calls, for each raw limit.
+fn beside(table: &mut Table, what: &str, results: &[Vec<Latency>], names: &[&str], floor: Floor) {
+    let medians: Vec<Summary> =
+        results.iter().map(|r| Summary::of(r.iter().map(|l| l.median))).collect();
+    let means: Vec<Summary> =
+        results.iter().map(|r| Summary::of(r.iter().map(|l| l.mean))).collect();
+    for (at, name) in names.iter().enumerate() {
+        let (p50, mean) = (Some((*name, medians[at + 1])), Some((*name, means[at + 1])));
+        table.row(&format!("{what}, p50"), medians[0], p50, floor);
+        table.row(&format!("{what}, mean"), means[0], mean, floor);
+    }
+}
+
+/// What many tasks took: seconds until the last one's end, and processor seconds of all processes.
+#[derive(Clone, Copy)]
+struct Cost {
+    seconds: f64,
+    cpu: f64,
+}
+
+/// Runs `work`, which ends `tasks` tasks, and checks that just so many were run.
+fn cost(executor: &Executor, tasks: usize, work: impl FnOnce()) -> Cost {
+    let cpu = || {
+        let workers = executor.worker_pids();
+        workers.into_iter().chain([std::process::id()]).map(cpu_seconds).sum::<f64>()
+    };
+    let before = executor.stats().tasks_finished;
+    let cpu_before = cpu();
+    let (seconds, ()) = timed(work);
+    let cpu = cpu() - cpu_before;
+    let deadline = Instant::now() + COUNT_TIMEOUT;
+    while executor.stats().tasks_finished - before < tasks as u64 {
+        assert!(Instant::now() < deadline, "tasks are missing: {:?}", executor.stats());
+        std::thread::yield_now();
+    }
+    assert_eq!(executor.stats().tasks_finished - before, tasks as u64);
+    Cost { seconds, cpu }
+}
+
+fn submit_all_then_join(executor: &Executor, tasks: usize) -> Cost {
+    cost(executor, tasks, || {
+        let handles: Vec<_> = (0..tasks).map(|_| submit(executor)).collect();
+        for handle in handles {
+            handle.join().expect("an empty task succeeds");
+        }
+    })
+}
+
+fn keep_a_window(executor: &Executor, tasks: usize) -> Cost {
+    cost(executor, tasks, || {
+        let mut window = VecDeque::with_capacity(WINDOW);
+        for _ in 0..tasks {
+            if window.len() == WINDOW {
+                let oldest: Option<TaskHandle<()>> = window.pop_front();
+                oldest.map(TaskHandle::join).transpose().expect("an empty task succeeds");
+            }
+            window.push_back(submit(executor));
+        }
+        for handle in window {
+            handle.join().expect("an empty task succeeds");
+        }
+    })
+}
+
+/// Nobody joins, so the end is the end of the shutdown.
+fn drop_then_shut_down(tasks: usize) -> Cost {
+    let executor = executor(|builder| builder);
+    let mut cost = cost(&executor, tasks, || {
+        (0..tasks).for_each(|_| drop(submit(&executor)));
+        let asleep = Duration::from_micros(200);
+        while executor.stats().tasks_finished < tasks as u64 {
+            std::thread::sleep(asleep);
+        }
+    });
+    let (seconds, shut_down) = timed(|| executor.shutdown());
+    shut_down.expect("an executor shuts down");
+    cost.seconds += seconds;
+    cost
+}
+
+fn throughput(table: &mut Table) {
+    let (rounds, tasks) = if is_full() { (5, 1_000_000) } else { (2, 5000) };
+    let executor = executor(|builder| builder);
+    let results = in_turns(
+        rounds,
+        &mut [
+            &mut || submit_all_then_join(&executor, tasks),
+            &mut || keep_a_window(&executor, tasks),
+            &mut || drop_then_shut_down(tasks),
+        ],
+    );
+    let names = ["submit all, then join all", "1000 under way", "submit, drop, shut down"];
+    table.unit(Unit::TasksPerSecond);
+    for (name, costs) in names.iter().zip(&results) {
+        let rate = Summary::of(costs.iter().map(|cost| tasks as f64 / cost.seconds));
+        table.row(&format!("{tasks} tasks: {name}"), rate, None, Floor::AtLeast(1e6));
+    }
+    table.unit(Unit::Seconds);
+    for (name, costs) in names.iter().zip(&results) {
+        let cpu = Summary::of(costs.iter().map(|cost| cost.cpu));
+        table.row(&format!("their processor time: {name}"), cpu, None, Floor::None);
+    }
+}
+
+/// A task must not cost more where there are many.
+fn growth(table: &mut Table) {
+    let sizes: &[usize] =
+        if is_full() { &[1000, 10_000, 100_000, 1_000_000] } else { &[100, 1000] };
+    let executor = executor(|builder| builder);
+    let cost = |tasks: usize| submit_all_then_join(&executor, tasks).seconds / tasks as f64;
+    let mut subjects: Vec<_> = sizes.iter().map(|&tasks| move || cost(tasks)).collect();
+    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
+        subjects.iter_mut().map(|subject| subject as &mut dyn FnMut() -> f64).collect();
+    let results = in_turns(5, &mut subjects);
+    let first = Summary::of(results[0].iter().copied());
+    let name = format!("of {}", sizes[0]);
+    for (tasks, costs) in sizes.iter().zip(&results) {
+        let raw = (*tasks != sizes[0]).then_some((name.as_str(), first));
+        let cost = Summary::of(costs.iter().copied());
+        table.row(&format!("cost of one of {tasks} tasks"), cost, raw, Floor::None);
+    }
+}

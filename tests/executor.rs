@@ -80,6 +80,8 @@ fn every_kind_of_vector_is_a_slice() {
     check!(executor, |x: &[i32]| x.len() as u64, (Vec::<i32>::new(),), 0);
     check!(executor, |x: &[u8]| x.to_vec(), (vec![1u8, 2],), vec![1, 2]);
     check!(executor, |x: &[bool]| x[1], (vec![false, true],), true);
+    check!(executor, |x: u64| x, (executor.share(&5u64).unwrap(),), 5);
+    check!(executor, |x: bool| x, (&executor.share(&true).unwrap(),), true);
     check!(
         executor,
         |x: &[[f32; 2]]| x[1][0],

@@ -23,8 +23,9 @@ impl Spin {
         Self { limit: most, most }
     }
 
-    /// Tells whether waits have been short enough of late. If not, sleeping at once is best: on a core
-    /// of its own a spinner is of no use, and on the core of the one it waits for it is in the way.
+    /// Tells whether waits have been short enough of late. If not, sleeping at once is best: on a
+    /// core of its own a spinner is of no use, and on the core of the one it waits for it is in the
+    /// way.
     pub(crate) fn pays(&self) -> bool {
         self.limit >= LEAST
     }

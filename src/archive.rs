@@ -19,11 +19,11 @@ pub use array::ArchivedArray;
 pub use codec::Postcard;
 pub use codec::{Codec, CodecError, MessagePack};
 pub use decode::Returnable;
-pub(crate) use decode::{BadResult, decode};
+pub(crate) use decode::{BadResult, check, decode};
 pub(crate) use encode::{Encoded, checked_usize, encode, read_place, root_of};
 pub use encode::{Encoder, Storable};
+pub(crate) use output::Body;
 pub use output::Output;
-pub(crate) use output::{Body, InlineBytes};
 pub use serialized::{ArchivedSerialized, AsSerialized, Serialized};
 #[cfg(feature = "ndarray")]
 pub use shaped::{ArchivedShaped, Shaped};

@@ -77,7 +77,7 @@ fn each_way_to_die_is_named_and_costs_one_task() {
 }
 
 #[test]
-fn a_worker_killed_with_a_hundred_tasks_queued_fails_exactly_one() {
+fn a_worker_killed_among_a_hundred_tasks_costs_exactly_one() {
     let executor = executor(2);
     let gate = Gate::new();
     let held: Vec<_> = (0..2)
@@ -87,7 +87,7 @@ fn a_worker_killed_with_a_hundred_tasks_queued_fails_exactly_one() {
             held
         })
         .collect();
-    let queued: Vec<_> = (0..99u64).map(|n| executor.submit(identity, (n,)).unwrap()).collect();
+    let queued: Vec<_> = (0..98u64).map(|n| executor.submit(identity, (n,)).unwrap()).collect();
     signal(executor.worker_pids()[0], SIGKILL);
     let mut outcomes = Vec::new();
     for (n, task) in queued.into_iter().enumerate() {
@@ -97,7 +97,7 @@ fn a_worker_killed_with_a_hundred_tasks_queued_fails_exactly_one() {
     gate.open();
     outcomes.extend(held.into_iter().map(|task| task.join()));
     let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-    assert_eq!((outcomes.len(), failed), (101, 1));
+    assert_eq!((outcomes.len(), failed), (100, 1));
     assert_eq!(executor.submit(identity, (5u64,)).unwrap().join().unwrap(), 5);
 }
 

@@ -16,33 +16,35 @@ use crate::sync::Arc;
 /// Dereferences to the archived form, `R::Archived`. Releases its memory when it is dropped, and
 /// stays valid after its worker has died and after the executor was dropped.
 pub struct Output<R> {
-    body: Body,
+    held: Held,
     _result: PhantomData<R>,
 }
 
 /// The bytes of a small result, aligned as a block is.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-pub(crate) struct InlineBytes(pub(crate) [u64; INLINE_RESULT_WORDS]);
+struct Aligned([u64; INLINE_RESULT_WORDS]);
 
-/// Where a result's archive lies.
+impl Aligned {
+    fn bytes(&self, len: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.0)[..len]
+    }
+}
+
+/// Where a result's archive lies. Kept small: outcomes that nobody has asked for yet hold one each.
 pub(crate) enum Body {
     /// It was small and came with the slot.
-    Inline { bytes: InlineBytes, len: usize, attached: Vec<Arc<Lease>> },
+    Inline { words: [u64; INLINE_RESULT_WORDS], len: usize, attached: Vec<Arc<Lease>> },
     /// In the worker's heap; `len` bytes of the block are the archive.
     Block { lease: Arc<Lease>, len: usize },
 }
 
 impl Body {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Shows the archive, aligned.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         match self {
-            Self::Inline { bytes, len, .. } => &bytemuck::cast_slice(&bytes.0)[..*len],
-            Self::Block { lease, len } => {
-                let start = lease.address().as_ptr();
-                // SAFETY: the lease checked that its place lies inside the mapping, `len` is at
-                // most its length, and the worker has handed the block over.
-                unsafe { std::slice::from_raw_parts(start, *len) }
-            }
+            Self::Inline { words, len, .. } => read(Aligned(*words).bytes(*len)),
+            Self::Block { lease, len } => read(block_bytes(lease, *len)),
         }
     }
 
@@ -55,15 +57,30 @@ impl Body {
     }
 }
 
+/// The first `len` bytes of a block that a worker has handed over.
+fn block_bytes(lease: &Lease, len: usize) -> &[u8] {
+    // SAFETY: the lease checked that its place lies inside the mapping, `len` is at most its length,
+    // and the worker has handed the block over.
+    unsafe { std::slice::from_raw_parts(lease.address().as_ptr(), len) }
+}
+
+/// An archive that stays where it is, aligned, as long as its output.
+enum Held {
+    Inline { bytes: Aligned, len: usize, _attached: Vec<Arc<Lease>> },
+    Block { lease: Arc<Lease>, len: usize },
+}
+
 impl<R: Returnable> Output<R> {
     /// Checks the archive, once.
     pub(crate) fn new(body: Body) -> Result<Self, BadResult> {
-        decode::check::<R>(body.bytes())?;
-        Ok(Self { body, _result: PhantomData })
-    }
-
-    pub(crate) fn into_body(self) -> Body {
-        self.body
+        body.read(decode::check::<R>)?;
+        let held = match body {
+            Body::Inline { words, len, attached } => {
+                Held::Inline { bytes: Aligned(words), len, _attached: attached }
+            }
+            Body::Block { lease, len } => Held::Block { lease, len },
+        };
+        Ok(Self { held, _result: PhantomData })
     }
 }
 
@@ -71,8 +88,12 @@ impl<R: Archive> Deref for Output<R> {
     type Target = R::Archived;
 
     fn deref(&self) -> &R::Archived {
+        let bytes = match &self.held {
+            Held::Inline { bytes, len, .. } => bytes.bytes(*len),
+            Held::Block { lease, len } => block_bytes(lease, *len),
+        };
         // SAFETY: `new` checked the bytes; inline ones move with `self`, which is aligned to 64.
-        unsafe { decode::view::<R>(self.body.bytes()) }
+        unsafe { decode::view::<R>(bytes) }
     }
 }
 

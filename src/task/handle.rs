@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::outcome::{Outcome, bad_result};
-use crate::archive::{Body, Output, Returnable, Shared, decode};
+use crate::archive::{Body, Output, Returnable, Shared, check, decode};
 use crate::control::Phase;
 use crate::error::TaskError;
 use crate::memory::Lease;
@@ -100,21 +100,21 @@ impl<R: Returnable> TaskHandle<R> {
     /// copy.
     pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
         let body = self.take_outcome().into_body(self.task)?;
-        let output = Output::<R>::new(body).map_err(|bad| bad_result(bad, self.task))?;
-        let (lease, len) = match output.into_body() {
+        body.read(check::<R>).map_err(|bad| bad_result(bad, self.task))?;
+        let (lease, len) = match body {
             Body::Block { lease, len } => (lease, len),
-            Body::Inline { bytes, len, attached } => {
+            Body::Inline { words, len, attached } => {
                 let heap = self.desk.heap();
                 let grant = heap
                     .allocate(len as u64)
                     .map_err(|error| TaskError::Result { error: error.into(), task: self.task })?;
-                let (start, source) = (heap.address(&grant).as_ptr(), bytes.0.as_ptr().cast());
-                // SAFETY: the block has `len` bytes and nobody knows it yet; `bytes` has as many.
+                let (start, source) = (heap.address(&grant).as_ptr(), words.as_ptr().cast());
+                // SAFETY: the block has `len` bytes and nobody knows it yet; `words` has as many.
                 unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };
                 (Arc::new(Lease::own(heap, grant).with_attached(attached)), len)
             }
         };
-        // SAFETY: `Output::new` checked the archive, whose first `len` bytes these are.
+        // SAFETY: `check` accepted the archive, whose first `len` bytes these are.
         Ok(unsafe { Shared::from_lease(lease, len as u64) })
     }
 
@@ -138,7 +138,8 @@ impl<R: Returnable> TaskHandle<R> {
 
 fn value_of<R: Returnable>(outcome: Outcome, task: &'static str) -> Result<R, TaskError> {
     let body = outcome.into_body(task)?;
-    decode(body.bytes(), body.attached()).map_err(|bad| bad_result(bad, task))
+    let value = body.read(|bytes| decode(bytes, body.attached()));
+    value.map_err(|bad| bad_result(bad, task))
 }
 
 /// Woken by the executor's supervisor. Polling after the result was returned panics, as usual.

@@ -1,6 +1,6 @@
 //! How a task ended, in the parent's own memory.
 
-use crate::archive::{BadResult, Body, InlineBytes, Report, decode};
+use crate::archive::{BadResult, Body, Report, decode};
 use crate::control::{Ending, INLINE_RESULT_WORDS, ResultPlace};
 use crate::error::{Death, ShareError, TaskError};
 use crate::memory::{Lease, Place, RemoteHeap};
@@ -62,12 +62,12 @@ pub(super) fn bad_result(bad: BadResult, task: &'static str) -> TaskError {
 }
 
 fn report_error(body: &Body, task: &'static str) -> TaskError {
-    if body.bytes().is_empty() {
+    if body.read(<[u8]>::is_empty) {
         // The worker had no memory left for an account.
         let error = ShareError::OutOfMemory { asked: 0, left: 0 };
         return TaskError::Result { error, task };
     }
-    match decode::<Report>(body.bytes(), &[]) {
+    match body.read(|bytes| decode::<Report>(bytes, &[])) {
         Ok(Report::Panicked { message, location, backtrace }) => {
             TaskError::Panicked { message, location, backtrace, task }
         }
@@ -102,7 +102,7 @@ fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body
             attach(&place.inline[(table_at / 8) as usize..end], heap?)?
         };
         let len = place.len as usize;
-        return Some(Body::Inline { bytes: InlineBytes(place.inline), len, attached });
+        return Some(Body::Inline { words: place.inline, len, attached });
     }
     let heap = heap?;
     let block = Place { heap: place.heap, offset: place.offset, len: bytes };

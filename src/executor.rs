@@ -13,7 +13,7 @@ use bytemuck::Pod;
 pub use builder::Builder;
 use supervisor::Office;
 
-use crate::archive::{EncodeFailure, Encoder, Shared, Storable, encode};
+use crate::archive::{EncodeFailure, Encoded, Encoder, Shared, Storable, encode};
 use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
 use crate::memory::{Array, ArrayMut, Lease, array_bytes};
@@ -224,7 +224,9 @@ impl Executor {
         self.desk.workers() as usize
     }
 
-    /// The process ids of the workers that are alive now.
+    /// The process ids of the workers that have said they are ready and are not known to be dead.
+    ///
+    /// A successor may have finished a task before it is listed here.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
         self.office.pids()
@@ -283,6 +285,10 @@ impl Executor {
         code: u64,
         args: &A,
     ) -> Result<StoredTask, ShareError> {
+        if F::ARGUMENTS == 0 {
+            let inline = [0; INLINE_ARGS_WORDS];
+            return Ok(StoredTask { code, inline, encoded: Encoded::default() });
+        }
         store_task(&self.desk, code, |encoder| store::<F, M, A>(args, encoder))
     }
 

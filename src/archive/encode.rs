@@ -57,7 +57,7 @@ impl fmt::Debug for Encoder {
 }
 
 /// A finished archive: in the inline words if it fits there, else in the block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) len: u64,
     pub(crate) block: Option<Lease>,

@@ -59,8 +59,8 @@ impl Body {
 
 /// The first `len` bytes of a block that a worker has handed over.
 fn block_bytes(lease: &Lease, len: usize) -> &[u8] {
-    // SAFETY: the lease checked that its place lies inside the mapping, `len` is at most its length,
-    // and the worker has handed the block over.
+    // SAFETY: the lease checked that its place lies inside the mapping, `len` is at most its
+    // length, and the worker has handed the block over.
     unsafe { std::slice::from_raw_parts(lease.address().as_ptr(), len) }
 }
 

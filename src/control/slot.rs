@@ -230,6 +230,11 @@ impl Slot {
         self.lose(|word| word & (STATE | OWNER) == owned)
     }
 
+    /// Tells whether a thread of the parent has announced that it sleeps on the slot.
+    pub(crate) fn is_waited(&self) -> bool {
+        self.word.load(Ordering::Acquire) & WAITED != 0
+    }
+
     /// Tells whether a worker could claim the slot now.
     pub(crate) fn is_queued(&self) -> bool {
         self.word.load(Ordering::Relaxed) & STATE == READY

@@ -54,6 +54,17 @@ impl<'c> Wake<'c> {
         workers.saturating_sub(asleep)
     }
 
+    /// Wakes the worker of a seat if it sleeps.
+    pub(crate) fn wake_seat(&self, seat: usize) {
+        let bit = 1 << (seat % 64);
+        // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees what was left for
+        // it.
+        fence(Ordering::SeqCst);
+        if self.beds[seat / 64].sleeping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+            self.shake(seat);
+        }
+    }
+
     /// Wakes one sleeper, never one that was woken already. False: nobody sleeps.
     pub(crate) fn wake_one(&self) -> bool {
         for (word, bed) in self.beds.iter().enumerate() {

@@ -104,6 +104,9 @@ impl Builder {
     /// Sets how many bytes of shared memory arguments and results may hold together, at least 1
     /// MiB.
     ///
+    /// A result counts until it is dropped and its worker has taken notice, at the end of its
+    /// present task.
+    ///
     /// Default: three quarters of the memory that is available when the executor is built, or of
     /// what the cgroup's limit leaves.
     pub fn memory_budget(mut self, bytes: u64) -> Self {

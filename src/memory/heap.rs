@@ -20,7 +20,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::sys;
 
 /// Blocks from this size on lie on pages of their own.
-const LARGE_BYTES: u64 = 64 * 1024;
+pub(super) const LARGE_BYTES: u64 = 64 * 1024;
 const PAGE: u64 = 4096;
 /// Pages that are given back under one hold of the lock: 16 MiB, some 3 ms.
 const TRIM_PAGES: u64 = 4096;
@@ -170,7 +170,7 @@ impl Heap {
     ///
     /// Slow, 0.2 ms a MiB, so not on the path of a task; others get the lock in between.
     pub(crate) fn trim(&self) {
-        if !self.trim_due.swap(false, Ordering::AcqRel) {
+        if !self.trim_due.load(Ordering::Relaxed) || !self.trim_due.swap(false, Ordering::AcqRel) {
             return;
         }
         while self.trim_step(&mut lock(&self.state), self.retain_bytes) {}

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 
 use super::budget::Budget;
+use super::heap::LARGE_BYTES;
 use super::place::Place;
 use super::registry;
 use crate::control::{Control, Releases};
@@ -92,6 +93,11 @@ impl RemoteHeap {
         if state.alive {
             state.backlog.push(place.offset);
             self.flush_locked(&mut state);
+            drop(state);
+            if place.len >= LARGE_BYTES {
+                // Asleep, it would keep the memory until the next task.
+                self.control.wake().wake_seat(self.seat);
+            }
             return;
         }
         self.budget().give_back(place.len);

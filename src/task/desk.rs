@@ -317,5 +317,10 @@ impl Desk {
 /// Takes the outcome of one generation. They are in order, and asked for mostly in order.
 fn take_kept(record: &mut Record, generation: u32) -> Option<Outcome> {
     let at = record.kept.iter().position(|(g, _)| *g == generation)?;
-    record.kept.remove(at).map(|(_, Kept(outcome))| outcome)
+    let outcome = record.kept.remove(at).map(|(_, Kept(outcome))| outcome);
+    if record.kept.is_empty() {
+        // Millions of tasks may have been kept, and never will be again.
+        record.kept = VecDeque::new();
+    }
+    outcome
 }

@@ -47,6 +47,10 @@ pub trait TaskFn<M, A>: Copy + 'static {
     /// What joining the task returns.
     type Output: Returnable;
 
+    /// How many arguments there are.
+    #[doc(hidden)]
+    const ARGUMENTS: usize;
+
     /// Writes the arguments, and at the end a table of their positions.
     #[doc(hidden)]
     fn store(args: &A, encoder: &mut Encoder) -> Result<(), EncodeFailure>;
@@ -152,6 +156,8 @@ macro_rules! task_fn {
             $($C: Argument<Stored: 'static>, $P: Fits<$C>,)*
         {
             type Output = R::Joined;
+
+            const ARGUMENTS: usize = $count;
 
             #[allow(unused_variables, reason = "no arguments, nothing to store")]
             fn store(args: &($($C,)*), encoder: &mut Encoder) -> Result<(), EncodeFailure> {

@@ -23,15 +23,21 @@ impl Desk {
         generation: u32,
         deadline: Option<Instant>,
     ) -> Option<Outcome> {
-        if let Some(outcome) = self.try_outcome(index, generation) {
-            return Some(outcome);
+        match self.phase(index, generation) {
+            Phase::Finished | Phase::Gone => return self.try_outcome(index, generation),
+            Phase::Queued if !self.control().wake().anyone_searches() => {
+                // A worker was only just woken, and may be put on this very core: spinning would
+                // keep it away.
+            }
+            Phase::Queued | Phase::Running => {
+                if self.has_idle_core()
+                    && let Some(outcome) = self.spin(index, generation)
+                {
+                    return Some(outcome);
+                }
+                self.rouse(index, generation);
+            }
         }
-        if self.spinning_helps(index, generation)
-            && let Some(outcome) = self.spin(index, generation)
-        {
-            return Some(outcome);
-        }
-        self.rouse(index, generation);
         let since = Instant::now();
         loop {
             let slot = &self.control().slots()[index as usize];
@@ -56,17 +62,6 @@ impl Desk {
 
     fn phase(&self, index: u32, generation: u32) -> Phase {
         self.control().slots()[index as usize].phase(generation)
-    }
-
-    /// Tells whether a result may come soon from a worker that needs no core to wake up on.
-    ///
-    /// A worker that was only just woken may be put on this very core: spinning would keep it away.
-    fn spinning_helps(&self, index: u32, generation: u32) -> bool {
-        let awake = match self.phase(index, generation) {
-            Phase::Queued => self.control().wake().anyone_searches(),
-            _ => true,
-        };
-        awake && self.has_idle_core()
     }
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {

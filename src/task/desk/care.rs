@@ -56,8 +56,11 @@ impl Desk {
                 record.loss = Some((generation, loss.clone()));
             }
             drop(record);
-            // The worker may have died between finishing a task and waking who waits for it.
-            futex_wake(slot.futex(), u32::MAX);
+            // The worker may have died between finishing a task and waking who waits for it. The
+            // mark stays until the slot is collected.
+            if slot.is_waited() {
+                futex_wake(slot.futex(), u32::MAX);
+            }
         }
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
         // was just reading one holds the record's lock, and has what it needs when the lock is

@@ -14,6 +14,11 @@ mod slot;
 mod spin;
 mod wake;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub(crate) use bell::Bell;
 pub(crate) use layout::{
     Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, SEATS_MAX, SLOTS_MAX, control_bytes,

@@ -118,7 +118,7 @@ impl Executor {
                     return Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, task));
                 }
                 Err(error) => {
-                    drop(draft);
+                    self.desk.abandon(draft);
                     announced = self.wait_for_memory(error, announced)?;
                 }
             }
@@ -157,7 +157,10 @@ impl Executor {
                 let generation = self.desk.post(index, draft, stored);
                 Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, task))
             }
-            Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
+            Err(error) => {
+                self.desk.abandon(draft);
+                Err(TrySubmitError::Refused { args, error: error.into() })
+            }
         }
     }
 

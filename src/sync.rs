@@ -4,7 +4,12 @@
 //! [`control`](crate::control) can be model-checked without a change.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+mod model;
+
+#[cfg(all(test, loom))]
+pub(crate) use model::mortal;
+#[cfg(loom)]
+pub(crate) use model::{AtomicU32, AtomicU64, Death, Ordering, die, fence, is_mortal, live};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 

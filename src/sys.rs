@@ -12,7 +12,9 @@ mod signal;
 mod socket;
 
 pub(crate) use event::{EventFd, Interest, poll};
-pub(crate) use futex::{futex_wait, futex_wake};
+#[cfg(all(test, loom))]
+pub(crate) use futex::kill_sleepers;
+pub(crate) use futex::{Word, futex_wait, futex_wake};
 pub(crate) use image::Image;
 pub(crate) use limits::{available_memory, reservation_limit};
 pub(crate) use memory::{

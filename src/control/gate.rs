@@ -60,7 +60,8 @@ impl Gate {
 
     /// Takes the mark away, before the supervisor looks at the table.
     pub(crate) fn heard(&self) {
-        self.rung.store(0, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        // A swap and not a store: it reads the mark, and so sees what came before a ring that the
+        // mark has spared.
+        self.rung.swap(0, Ordering::SeqCst);
     }
 }

@@ -127,14 +127,15 @@ enum Home {
     Segment {
         _segment: Segment,
     },
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     Heap {
-        _pages: Box<[Page]>,
+        /// No `Box`: moving one ends the use of pointers into it.
+        _pages: Vec<Page>,
     },
 }
 
 /// Zeroed memory for tests, aligned as a mapping is.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[repr(C, align(4096))]
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
@@ -177,11 +178,11 @@ impl Control {
     }
 
     /// The same structure on the heap, for tests that run both halves as threads.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn on_heap(slots: u32, seats: u32) -> Self {
         let shape = Shape { slots, seats };
-        let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)].into_boxed_slice();
-        let base = NonNull::from(&mut *pages).cast();
+        let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)];
+        let base = NonNull::new(pages.as_mut_ptr()).expect("a vector has an address").cast();
         let control = Self::over(base, shape, Home::Heap { _pages: pages });
         control.ring().initialize();
         control

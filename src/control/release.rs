@@ -7,7 +7,7 @@
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many releases lie between two looks of the worker before the parent has to keep some.
-pub(crate) const RELEASE_CELLS: usize = 128;
+pub(crate) const RELEASE_CELLS: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// The ring, over cells that lie in the worker's seat.
 #[derive(Debug, Clone, Copy)]

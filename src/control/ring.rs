@@ -70,7 +70,8 @@ impl<'c> Ring<'c> {
         debug_assert!(u64::from(id) < Cell::FULL);
         let backoff = Backoff::new();
         loop {
-            let position = self.tail.load(Ordering::Relaxed);
+            // PAIRS hint: a cell is seen at least as new as the hint that leads to it.
+            let position = self.tail.load(Ordering::Acquire);
             let (cell, lap) = self.at(position);
             let seen = Cell(cell.load(Ordering::Acquire));
             if seen == Cell::empty(lap) {
@@ -100,7 +101,8 @@ impl<'c> Ring<'c> {
     pub(crate) fn pop(&self) -> Option<u32> {
         let backoff = Backoff::new();
         loop {
-            let position = self.head.load(Ordering::Relaxed);
+            // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
+            let position = self.head.load(Ordering::Acquire);
             let (cell, lap) = self.at(position);
             // PAIRS id-visible.
             let seen = Cell(cell.load(Ordering::Acquire));
@@ -154,6 +156,7 @@ impl<'c> Ring<'c> {
     /// Moves a hint from `position` to the next, unless someone did already.
     fn advance(&self, hint: &AtomicU64, position: u64) {
         let next = position.wrapping_add(1);
+        // PAIRS hint.
         let _ = hint.compare_exchange(position, next, Ordering::Release, Ordering::Relaxed);
     }
 }

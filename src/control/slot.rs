@@ -17,7 +17,8 @@ mod token;
 pub(crate) use token::{Collected, Draft, Running};
 
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::Word;
 
 const FREE: u64 = 0;
 const DRAFT: u64 = 1;
@@ -252,11 +253,8 @@ impl Slot {
     }
 
     /// The low half of the word, to sleep on.
-    pub(crate) fn futex(&self) -> &AtomicU32 {
-        let low = std::ptr::from_ref(&self.word).cast::<AtomicU32>();
-        // SAFETY: on a little-endian machine (asserted in lib.rs) the low half has the word's
-        // address. The reference is only used as an address for the kernel.
-        unsafe { &*low }
+    pub(crate) fn futex(&self) -> Word<'_> {
+        Word::LowHalf(&self.word)
     }
 
     fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
@@ -297,7 +295,7 @@ impl Slot {
             attached: self.result_attached.load(Ordering::Relaxed),
             inline: [0; INLINE_RESULT_WORDS],
         };
-        if place.heap == 0 && place.len + place.attached > 0 {
+        if place.heap == 0 && place.len | place.attached != 0 {
             for (word, cell) in place.inline.iter_mut().zip(&self.inline_result) {
                 *word = cell.load(Ordering::Relaxed);
             }

@@ -112,7 +112,7 @@ impl<'c> Wake<'c> {
     /// Worker: sleeps until it is notified, unless `has_work` finds something at the last moment.
     pub(crate) fn sleep(&self, seat: usize, has_work: impl FnOnce() -> bool) {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        let park = &self.seats[seat].park;
+        let park = &*self.seats[seat].park;
         park.store(0, Ordering::Relaxed);
         // PAIRS notified: whoever clears the bit sees `park` armed.
         bed.sleeping.fetch_or(bit, Ordering::SeqCst);
@@ -138,7 +138,7 @@ impl<'c> Wake<'c> {
         if let Some(seat) = self.seats.get(seat) {
             // PAIRS notified.
             seat.park.store(1, Ordering::Release);
-            futex_wake(&seat.park, 1);
+            futex_wake(&*seat.park, 1);
         }
     }
 }

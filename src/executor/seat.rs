@@ -67,12 +67,14 @@ impl Process {
             let _ = child.wait();
         })?;
         let process = Self { pid, pidfd, socket: Some(ours), ready: false };
+        // Before the greeting: the worker may have finished a task by the time that it returns.
+        let heap = Arc::new(heap);
+        desk.seat_heap(seat, Arc::clone(&heap));
         if let Err(error) = process.greet(plan, desk, seat, &heap) {
             process.pidfd.kill();
             process.pidfd.reap();
             return Err(error);
         }
-        desk.seat_heap(seat, Arc::new(heap));
         Ok(process)
     }
 

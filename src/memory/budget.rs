@@ -37,6 +37,10 @@ impl Budget {
 
     /// Admits `bytes` more, or tells how many are left.
     pub(crate) fn take(&self, bytes: u64) -> Result<(), u64> {
+        // Without a trace if it is refused: others would be refused for what is not taken.
+        if bytes > self.left() {
+            return Err(self.left());
+        }
         self.held().fetch_add(bytes, Ordering::SeqCst);
         let (all, budget) = (self.control.held_bytes(), self.limit());
         if all <= budget {
@@ -44,6 +48,11 @@ impl Budget {
         }
         self.give_back(bytes);
         Err(budget.saturating_sub(all.saturating_sub(bytes)))
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> u64 {
+        self.limit().saturating_sub(self.control.held_bytes())
     }
 
     /// Counts `bytes` that exist already, whether the budget holds them or not.

@@ -237,10 +237,7 @@ impl Heap {
     }
 
     fn left(&self) -> u64 {
-        match self.budget.take(u64::MAX / 4) {
-            Ok(()) => self.budget.limit(),
-            Err(left) => left,
-        }
+        self.budget.left()
     }
 
     fn no_room(&self, len: u64) -> HeapError {

@@ -24,6 +24,8 @@ pub(crate) struct Desk {
     /// Every result heap in which something is in use, its worker dead or alive.
     known: Mutex<Vec<Weak<RemoteHeap>>>,
     watchers: Mutex<Vec<Watcher>>,
+    /// Held by the thread that throws stale ids out of the ring.
+    compacting: Mutex<()>,
     /// Where the search for a free slot goes on.
     cursor: AtomicUsize,
     workers: AtomicU32,
@@ -90,6 +92,7 @@ impl Desk {
             bell,
             known: Mutex::default(),
             watchers: Mutex::default(),
+            compacting: Mutex::default(),
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
             cores,
@@ -184,16 +187,33 @@ impl Desk {
     }
 
     /// Throws stale and doubled ids out of a full ring.
+    ///
+    /// Everything is taken out before anything goes back in: workers and other threads pop
+    /// meanwhile, and who comes round to an id that he put back would take it for a double.
     fn compact(&self) {
+        let _alone = lock(&self.compacting);
         let ring = self.control.ring();
-        let mut seen = vec![false; self.control.slots().len()];
-        for _ in 0..ring.capacity() {
-            let Some(index) = ring.pop() else { break };
-            let Some(seen) = seen.get_mut(index as usize) else { continue };
-            let queued = self.control.slots()[index as usize].is_queued();
-            // The ring has twice as many cells as there are slots, so what is kept fits.
-            if queued && !std::mem::replace(seen, true) && ring.push(index) == Err(Full) {
-                break;
+        let mut is_kept = vec![false; self.control.slots().len()];
+        let mut kept = VecDeque::new();
+        loop {
+            for _ in 0..ring.capacity() {
+                let Some(index) = ring.pop() else { break };
+                let slot = self.control.slots().get(index as usize);
+                let queued = slot.is_some_and(|slot| slot.is_queued());
+                if queued && !std::mem::replace(&mut is_kept[index as usize], true) {
+                    kept.push_back(index);
+                }
+            }
+            while let Some(&index) = kept.front() {
+                if ring.push(index) == Err(Full) {
+                    break;
+                }
+                is_kept[index as usize] = false;
+                kept.pop_front();
+            }
+            // The ring has twice as many cells as there are slots; only others can have filled it.
+            if kept.is_empty() {
+                return;
             }
         }
     }
@@ -243,6 +263,10 @@ impl Desk {
         drop(record);
         futex_wake(slot.futex(), u32::MAX);
         self.control.gate().finished();
+        // No worker rings for this end: whoever polled the handle would never be woken.
+        let same = |w: &mut Watcher| w.index == index && w.generation == generation;
+        let watcher: Vec<Watcher> = lock(&self.watchers).extract_if(.., same).collect();
+        watcher.into_iter().for_each(|watcher| watcher.waker.wake());
         true
     }
 
@@ -297,8 +321,22 @@ impl Desk {
             if !collected.is_detached() {
                 record.kept.push_back((collected.generation(), Kept(outcome)));
             }
+            let waited = collected.is_waited();
             drop(collected);
+            if waited {
+                // The mark goes with the slot. A worker that died before it woke the sleeper left
+                // nothing else behind by which `bury` could know.
+                futex_wake(slot.futex(), u32::MAX);
+            }
         }
+        // Who saw a slot while its outcome was being kept took it for one that is in use.
+        self.control.gate().finished();
+    }
+
+    /// Gives a slot back that was not filled, to whoever waits for one.
+    pub(crate) fn abandon(&self, draft: Draft<'_>) {
+        drop(draft);
+        self.control.gate().finished();
     }
 
     fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {

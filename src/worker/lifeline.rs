@@ -66,6 +66,8 @@ impl Lifeline {
     fn take(&self, message: FromParent, fds: Vec<OwnedFd>) {
         let mut foreign = lock(&self.foreign);
         match message {
+            // Asked for by two threads at once: the first mapping is in use.
+            FromParent::Heap { id, .. } if foreign.heaps.contains_key(&id) => {}
             FromParent::Heap { id, bytes } => {
                 let map = fds.first().and_then(|fd| sys::reserve(fd.as_fd(), bytes, false).ok());
                 match map.and_then(|map| Some((NonNull::new(map.as_mut_ptr())?, map))) {

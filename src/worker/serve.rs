@@ -153,8 +153,13 @@ impl Worker {
         let control = Arc::clone(&self.control);
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
+        let mut woken = false;
         loop {
             if let Some(index) = ring.pop() {
+                // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
+                if woken && !ring.is_empty() {
+                    wake.notify();
+                }
                 return Some(index);
             }
             if closing() && ring.is_empty() {
@@ -175,6 +180,7 @@ impl Worker {
             self.reclaim();
             self.local.heap().trim();
             wake.sleep(self.seat, || !ring.is_empty() || closing());
+            woken = true;
             self.spin.learn(idle_since.elapsed());
         }
     }

@@ -70,7 +70,7 @@ pub const CONFINED: &[Confined] = &[
     },
     Confined {
         name: "atomic",
-        homes: &["src/sync.rs"],
+        homes: &["src/sync.rs", "src/sync/"],
         derives: &[],
         lines: &[],
         remedy: "take atomics from `crate::sync`, so that loom can put its own there",

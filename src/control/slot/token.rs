@@ -164,6 +164,11 @@ impl<'s> Collected<'s> {
         self.word & DETACHED != 0
     }
 
+    /// Tells whether a thread has announced that it sleeps on the slot.
+    pub(crate) fn is_waited(&self) -> bool {
+        self.word & WAITED != 0
+    }
+
     pub(crate) fn result(&self) -> ResultPlace {
         self.slot.read_result()
     }

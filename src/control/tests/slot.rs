@@ -1,0 +1,183 @@
+//! A slot's states: what each allows, what each refuses, and who wins.
+
+use std::thread;
+
+use super::super::slot::{Claim, Ending, Phase, Slot};
+use super::{ROUNDS, arguments, result};
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys::futex_wait;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    Draft,
+    Ready,
+    Running,
+    Done,
+    Failed,
+    Lost,
+}
+
+use State::{Done, Failed, Lost, Ready, Running};
+
+const STATES: [State; 7] = [State::Free, State::Draft, Ready, Running, Done, Failed, Lost];
+const SEAT: u16 = 3;
+
+fn publish(slot: &Slot, word: u64) -> u32 {
+    let draft = slot.draft().expect("the slot is free");
+    let generation = draft.generation();
+    draft.publish(word + 1, &arguments(word));
+    generation
+}
+
+fn finish(slot: &Slot, seat: u16, ending: Ending, word: u64) {
+    let Claim::Run(running) = slot.claim(seat) else { panic!("the slot is not ready") };
+    assert_eq!((running.code(), running.arguments().inline[0]), (word + 1, word));
+    let finished = running.finish(ending, &result(word * 2));
+    assert!(!finished.wake && !finished.ring && !finished.detached);
+}
+
+fn slot_in(state: State) -> Slot {
+    let slot = Slot::default();
+    match state {
+        State::Free => {}
+        State::Draft => std::mem::forget(slot.draft()),
+        Ready => drop(publish(&slot, 7)),
+        Running => {
+            publish(&slot, 7);
+            std::mem::forget(slot.claim(SEAT));
+        }
+        Done | Failed => {
+            let ending = if state == Done { Ending::Done } else { Ending::Failed };
+            publish(&slot, 7);
+            finish(&slot, SEAT, ending, 7);
+        }
+        Lost => {
+            publish(&slot, 7);
+            assert!(slot.cancel(0));
+        }
+    }
+    slot
+}
+
+fn check(what: &str, try_it: fn(&Slot) -> bool, allowed: &[State]) {
+    for state in STATES {
+        let slot = slot_in(state);
+        assert_eq!(try_it(&slot), allowed.contains(&state), "{what} in {state:?}");
+        if !allowed.contains(&state) {
+            let word = slot.futex();
+            assert_eq!(format!("{word:?}"), format!("{:?}", slot_in(state).futex()), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_slot_changes_only_as_its_state_allows() {
+    let ended = [Done, Failed, Lost];
+    check("draft", |slot| slot.draft().is_some(), &[State::Free]);
+    check("claim", |slot| matches!(slot.claim(5), Claim::Run(_)), &[Ready]);
+    check("wait_mark", |slot| slot.wait_mark(0).is_ok(), &[Ready, Running]);
+    check("watch_mark", |slot| slot.watch_mark(0).is_ok(), &[Ready, Running]);
+    check("detach_mark", |slot| slot.detach_mark(0).is_ok(), &[Ready, Running]);
+    check("cancel", |slot| slot.cancel(0), &[Ready]);
+    check("lose_queued", |slot| slot.lose_queued() == Some(0), &[Ready]);
+    check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running]);
+    check("collect", |slot| slot.collect(0).is_some(), &ended);
+    check("collect_any", |slot| slot.collect_any().is_some(), &ended);
+    for generation in [|s: &Slot| s.collect(1).is_some(), |s: &Slot| s.cancel(1)] {
+        check("another generation", generation, &[]);
+    }
+    check("another generation", |slot| slot.wait_mark(1).is_ok(), &[]);
+    check("another owner", |slot| slot.lose_running(SEAT + 1).is_some(), &[]);
+    check("nobody detached it", |slot| slot.collect_detached().is_some(), &[]);
+    check("is_queued", Slot::is_queued, &[Ready]);
+    check("is_pending", Slot::is_pending, &[State::Draft, Ready, Running]);
+    check("is_free_or_finished", Slot::is_free_or_finished, &[State::Free, Done, Failed, Lost]);
+}
+
+#[test]
+fn a_handle_sees_its_own_generation_and_no_other() {
+    let phases = [
+        (Ready, Phase::Queued),
+        (Running, Phase::Running),
+        (Done, Phase::Finished),
+        (Failed, Phase::Finished),
+        (Lost, Phase::Finished),
+        (State::Free, Phase::Gone),
+        (State::Draft, Phase::Gone),
+    ];
+    for (state, phase) in phases {
+        assert_eq!((slot_in(state).phase(0), slot_in(state).phase(1)), (phase, Phase::Gone));
+    }
+}
+
+#[test]
+fn a_slot_serves_one_generation_after_another() {
+    let slot = Slot::default();
+    for round in 0..5 {
+        assert_eq!(publish(&slot, round), round as u32);
+        finish(&slot, 1000 + round as u16, Ending::Done, round);
+        let collected = slot.collect(round as u32).expect("it ended");
+        assert_eq!(collected.ending(), Ending::Done);
+        assert_eq!(collected.owner(), 1000 + round as u16);
+        assert_eq!((collected.result().len, collected.result().inline[0]), (8, round * 2));
+    }
+}
+
+#[test]
+fn a_dropped_draft_is_free_and_a_dropped_run_has_failed() {
+    let slot = Slot::default();
+    drop(slot.draft());
+    publish(&slot, 1);
+    drop(slot.claim(0));
+    let collected = slot.collect_any().expect("it ended");
+    assert_eq!((collected.ending(), collected.result().len), (Ending::Failed, 0));
+}
+
+#[test]
+fn what_the_parent_marked_reaches_the_worker_that_ends_the_task() {
+    for running_already in [false, true] {
+        let slot = Slot::default();
+        publish(&slot, 1);
+        let early = running_already.then(|| slot.claim(9));
+        let before = slot.wait_mark(0).expect("not ended");
+        slot.detach_mark(0).expect("not ended");
+        let Claim::Run(running) = early.unwrap_or_else(|| slot.claim(9)) else { panic!() };
+        assert!(running.is_detached());
+        let finished = running.finish(Ending::Done, &result(1));
+        assert!(finished.wake && finished.ring && finished.detached);
+        // Asleep on the word as it was before: the word has changed, so this returns.
+        futex_wait(slot.futex(), before, None);
+        let collected = slot.collect_detached().expect("ended and detached");
+        assert!(collected.is_detached());
+        assert_eq!(collected.owner(), 9);
+    }
+}
+
+#[test]
+fn one_of_two_takers_collects_each_task_and_one_of_two_runs_it() {
+    let slot = Slot::default();
+    for generation in 0..ROUNDS / 20 {
+        assert_eq!(publish(&slot, 5), generation);
+        let sum = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for seat in 0..2 {
+                let (slot, sum) = (&slot, &sum);
+                scope.spawn(move || {
+                    let Claim::Run(running) = slot.claim(seat) else { return };
+                    sum.fetch_add(1, Ordering::Relaxed);
+                    let _ = running.finish(Ending::Done, &result(5));
+                });
+                scope.spawn(move || {
+                    while !matches!(slot.phase(generation), Phase::Finished | Phase::Gone) {
+                        thread::yield_now();
+                    }
+                    if slot.collect(generation).is_some() {
+                        sum.fetch_add(100, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 101);
+    }
+}

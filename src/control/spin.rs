@@ -14,13 +14,14 @@ const SLEPT_FACTOR: u32 = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Spin {
     limit: Duration,
+    least: Duration,
     most: Duration,
 }
 
 impl Spin {
-    /// `most` zero never spins.
-    pub(crate) fn new(most: Duration) -> Self {
-        Self { limit: most, most }
+    /// `most` zero never spins, `least` zero stops spinning while waits are long.
+    pub(crate) fn new(least: Duration, most: Duration) -> Self {
+        Self { limit: most, least, most }
     }
 
     /// Tells whether waits have been short enough of late. If not, sleeping at once is best: on a
@@ -45,7 +46,7 @@ impl Spin {
                 std::hint::spin_loop();
             }
             if start.elapsed() >= self.limit {
-                self.limit /= 2;
+                self.limit = (self.limit / 2).max(self.least);
                 return None;
             }
         }

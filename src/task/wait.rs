@@ -10,9 +10,11 @@ use crate::sys::futex_wait;
 
 /// The longest that a caller spins for a result. Longer waits are cheaper asleep.
 const SPIN_MOST: Duration = Duration::from_micros(50);
+/// The shortest: it spins only where a core is free and a worker is awake, so a try costs little.
+const SPIN_LEAST: Duration = Duration::from_micros(4);
 
 thread_local! {
-    static SPIN: RefCell<Spin> = RefCell::new(Spin::new(SPIN_MOST));
+    static SPIN: RefCell<Spin> = RefCell::new(Spin::new(SPIN_LEAST, SPIN_MOST));
 }
 
 impl Desk {
@@ -38,7 +40,6 @@ impl Desk {
                 self.rouse(index, generation);
             }
         }
-        let since = Instant::now();
         loop {
             let slot = &self.control().slots()[index as usize];
             let mark = slot.wait_mark(generation);
@@ -49,9 +50,6 @@ impl Desk {
                 futex_wait(slot.futex(), word, timeout);
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
-                SPIN.with(|spin| {
-                    spin.try_borrow_mut().map(|mut spin| spin.learn(since.elapsed())).ok()
-                });
                 return Some(outcome);
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {

@@ -68,7 +68,6 @@ impl Job<'_> {
         }
         self.worker.control.gate().finished();
         self.worker.count_finished();
-        self.worker.reclaim();
     }
 }
 

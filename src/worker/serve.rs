@@ -19,6 +19,8 @@ use crate::sys::{self, EventFd, Image, ParentDeath, SegmentName, Socket};
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 const TASK_STACK_BYTES: usize = 8 << 20;
+/// Tasks between two looks at what the parent has released, for a worker that is never idle.
+const RECLAIM_EVERY: u64 = 32;
 /// The exit code of a worker that could not start; the cause went to the parent.
 const EXIT_FAILED: i32 = 70;
 /// The exit code of a worker whose parent is gone.
@@ -119,7 +121,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
         local,
         seat,
         args_heap: hello.args_heap,
-        spin: Spin::new(Duration::from_nanos(hello.spin_ns)),
+        spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
         searchers_max: hello.searchers_max as u32,
         start,
         _args: args,
@@ -186,14 +188,21 @@ impl Worker {
     }
 
     /// Counts a finished task, for the executor's statistics.
+    ///
+    /// Now and then takes back what the parent has released: a worker that is never idle, and whose
+    /// results are small, would otherwise keep the memory of earlier ones.
     pub(super) fn count_finished(&self) {
         let count = &self.control.seats()[self.seat].finished;
+        let finished = count.load(Ordering::Relaxed) + 1;
         // Nobody else writes it, so this is cheaper than an atomic addition.
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        count.store(finished, Ordering::Relaxed);
+        if finished.is_multiple_of(RECLAIM_EVERY) {
+            self.reclaim();
+        }
     }
 
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
-    pub(super) fn reclaim(&self) {
+    fn reclaim(&self) {
         if self.local.reclaim() {
             self.bell.ring();
         }

@@ -319,8 +319,8 @@ impl Executor {
     fn wait_for_memory(
         &self,
         error: ShareError,
-        announced: Option<u32>,
-    ) -> Result<Option<u32>, ShareError> {
+        announced: Option<(u32, bool)>,
+    ) -> Result<Option<(u32, bool)>, ShareError> {
         match error {
             ShareError::OutOfMemory { .. } | ShareError::TooManyBlocks { .. } => {}
             other => return Err(other),
@@ -329,11 +329,13 @@ impl Executor {
         match announced {
             None => {
                 let round = gate.announce();
+                // Looked at before the next try: whoever holds memory now may give it back by then.
+                let may_come = self.desk.holds_arguments();
                 self.desk.keep_finished();
-                Ok(Some(round))
+                Ok(Some((round, may_come)))
             }
-            Some(_) if !self.desk.holds_arguments() => Err(error),
-            Some(round) => {
+            Some((_, false)) => Err(error),
+            Some((round, true)) => {
                 gate.sleep(round);
                 Ok(None)
             }

@@ -1,5 +1,6 @@
 //! Arrays inside archives: a place, not a copy.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -13,7 +14,8 @@ use rkyv::{Archive, Deserialize, Place as Slot, Portable, Serialize};
 
 use super::decode::{DecodeStrategy, Decoder};
 use super::encode::{EncodeStrategy, Encoder};
-use crate::memory::{Array, Place, elements, resolve};
+use crate::memory::{Array, Lease, Place, elements, resolve};
+use crate::sync::Arc;
 
 /// A place in shared memory, inside an archive.
 #[derive(Clone, Copy, Portable)]
@@ -90,13 +92,31 @@ impl<T: Pod + fmt::Debug> fmt::Debug for ArchivedArray<T> {
 #[error("an array lies outside the memory of the worker that returned it")]
 struct ForeignArray;
 
-// SAFETY: the bytes are three words, for which every value is valid; and `find`, which turns them
-// into a slice, checks them each time.
+thread_local! {
+    /// The blocks that came with the archive which this thread is checking.
+    static EXPECTED: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a check of an archive that came with these blocks: arrays elsewhere are refused.
+///
+/// Outside of it all arrays are: bytes from anywhere could name memory that somebody writes.
+pub(super) fn expecting<T>(attached: &[Arc<Lease>], check: impl FnOnce() -> T) -> T {
+    let places = attached.iter().map(|lease| lease.place()).collect();
+    let outer = EXPECTED.replace(places);
+    let result = check();
+    EXPECTED.set(outer);
+    result
+}
+
+// SAFETY: the bytes are three words, for which every value is valid. The array lies in a block that
+// the archive's holder keeps, and `find`, which makes it a slice, checks bounds each time.
 unsafe impl<T: Pod, C: Fallible<Error: Source> + ?Sized> CheckBytes<C> for ArchivedArray<T> {
     unsafe fn check_bytes(value: *const Self, _: &mut C) -> Result<(), C::Error> {
         // SAFETY: the caller promises memory of this type's size and alignment.
         let array = unsafe { &*value };
-        if array.find().is_none() {
+        let place = array.place.to_native();
+        let is_ours = EXPECTED.with_borrow(|places| places.contains(&place));
+        if !is_ours || array.find().is_none() {
             fail!(ForeignArray);
         }
         Ok(())

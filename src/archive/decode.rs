@@ -9,6 +9,7 @@ use rkyv::de::pooling::{ErasedPtr, Pool, Pooling, PoolingState};
 use rkyv::rancor::{BoxedError, Strategy};
 use rkyv::{Archive, Deserialize};
 
+use super::array::expecting;
 use super::encode::Storable;
 use crate::memory::{Lease, Place};
 use crate::sync::Arc;
@@ -91,8 +92,8 @@ impl From<BoxedError> for BadResult {
 
 /// Checks that `bytes` are an archive of `T`. Costs next to nothing for numbers and their vectors,
 /// and a pass over the rest.
-pub(crate) fn check<T: Returnable>(bytes: &[u8]) -> Result<(), BadResult> {
-    access::<T::Archived, BoxedError>(bytes)?;
+pub(crate) fn check<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<(), BadResult> {
+    expecting(attached, || access::<T::Archived, BoxedError>(bytes))?;
     Ok(())
 }
 
@@ -109,7 +110,7 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
 
 /// Checks an archive and turns it into a value.
 pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
-    let archived = access::<T::Archived, BoxedError>(bytes)?;
+    let archived = expecting(attached, || access::<T::Archived, BoxedError>(bytes))?;
     let mut decoder = Decoder { pool: Pool::new(), attached: attached.to_vec() };
     Ok(deserialize_using::<T, Decoder, BoxedError>(archived, &mut decoder)?)
 }

@@ -15,9 +15,9 @@ use crate::sync::Arc;
 ///
 /// Dereferences to the archived form, `R::Archived`. Releases its memory when it is dropped, and
 /// stays valid after its worker has died and after the executor was dropped.
-pub struct Output<R> {
+pub struct Output<R: Archive> {
     held: Held,
-    _result: PhantomData<R>,
+    _result: PhantomData<R::Archived>,
 }
 
 /// The bytes of a small result, aligned as a block is.
@@ -73,7 +73,7 @@ enum Held {
 impl<R: Returnable> Output<R> {
     /// Checks the archive, once.
     pub(crate) fn new(body: Body) -> Result<Self, BadResult> {
-        body.read(decode::check::<R>)?;
+        body.read(|bytes| decode::check::<R>(bytes, body.attached()))?;
         let held = match body {
             Body::Inline { words, len, attached } => {
                 Held::Inline { bytes: Aligned(words), len, _attached: attached }

@@ -46,6 +46,11 @@ impl<'c> Releases<'c> {
         Some(word - 1)
     }
 
+    /// Tells whether `pop` at this position would find something. Worker only.
+    pub(crate) fn is_waiting(&self, head: usize) -> bool {
+        self.0[head % self.0.len()].load(Ordering::Relaxed) != 0
+    }
+
     /// Empties the ring for a new worker. Nobody else may use it meanwhile.
     pub(crate) fn clear(&self) {
         for cell in self.0 {

@@ -39,12 +39,17 @@ const DETACHED: u64 = 1 << 6;
 const OWNER_SHIFT: u32 = 8;
 const OWNER: u64 = 0xffff << OWNER_SHIFT;
 const GENERATION_SHIFT: u32 = 32;
+/// The generation's lowest byte stands in the low half once more: who goes to sleep on the low half
+/// of one task's word must not sleep on the next task's.
+const ECHO_SHIFT: u32 = 24;
+const GENERATION: u64 = !0 << ECHO_SHIFT;
 
 /// A slot of the task table, four cache lines. The first holds all that an empty task needs.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    /// Bits 0..=3 state, 4..=6 flags, 8..=23 owner, 32..=63 generation. The low half is a futex.
+    /// Bits 0..=3 state, 4..=6 flags, 8..=23 owner, 24..=31 the generation's lowest byte, 32..=63
+    /// generation. The low half is a futex.
     word: AtomicU64,
     /// The trampoline, as an offset in the image.
     code: AtomicU64,
@@ -198,10 +203,7 @@ impl Slot {
 
     /// Parent: takes a finished task's slot in order to read and free it. One taker wins.
     pub(crate) fn collect(&self, generation: u32) -> Option<Collected<'_>> {
-        self.take(|word| {
-            generation_of(word) == u64::from(generation) << GENERATION_SHIFT
-                && ending_of(word).is_some()
-        })
+        self.take(|word| generation_of(word) == word_of(generation) && ending_of(word).is_some())
     }
 
     /// Parent: as `collect`, whatever task it is.
@@ -216,7 +218,7 @@ impl Slot {
 
     /// Parent: ends a queued task before a worker claims it. It is `Lost` then.
     pub(crate) fn cancel(&self, generation: u32) -> bool {
-        let wanted = u64::from(generation) << GENERATION_SHIFT;
+        let wanted = word_of(generation);
         self.lose(|word| word & STATE == READY && generation_of(word) == wanted).is_some()
     }
 
@@ -304,8 +306,13 @@ impl Slot {
     }
 }
 
+/// A word of this generation, without state, flags and owner.
+fn word_of(generation: u32) -> u64 {
+    u64::from(generation) << GENERATION_SHIFT | u64::from(generation & 0xff) << ECHO_SHIFT
+}
+
 fn generation_of(word: u64) -> u64 {
-    word >> GENERATION_SHIFT << GENERATION_SHIFT
+    word & GENERATION
 }
 
 fn ending_of(word: u64) -> Option<Ending> {
@@ -318,7 +325,7 @@ fn ending_of(word: u64) -> Option<Ending> {
 }
 
 fn phase_of(word: u64, generation: u32) -> Phase {
-    if generation_of(word) != u64::from(generation) << GENERATION_SHIFT {
+    if generation_of(word) != word_of(generation) {
         return Phase::Gone;
     }
     match word & STATE {

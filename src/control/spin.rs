@@ -5,38 +5,44 @@ use std::time::{Duration, Instant};
 /// Spins between two looks at the clock, which costs about as much as a few of them.
 const SPINS_A_LOOK: u32 = 16;
 /// Spinning for less than this is not worth a look at the clock.
-const LEAST: Duration = Duration::from_micros(2);
-
-/// How many times the longest spin a wait may take that would have been short without sleeping.
-const SLEPT_FACTOR: u32 = 3;
+const WORTHWHILE: Duration = Duration::from_micros(2);
+/// How many waits are slept through before spinning is tried again.
+const SLEEPS_A_PROBE: u32 = 64;
 
 /// A spin length that learns: several times the usual wait while waits are short, else none.
+///
+/// Where waits are long it does not even look at the clock: the way to sleep and back is then the
+/// time that counts. Once in a while it spins all the same, to find out whether waits are short
+/// again.
 #[derive(Debug, Clone)]
 pub(crate) struct Spin {
     limit: Duration,
     least: Duration,
     most: Duration,
+    slept: u32,
 }
 
 impl Spin {
     /// `most` zero never spins, `least` zero stops spinning while waits are long.
     pub(crate) fn new(least: Duration, most: Duration) -> Self {
-        Self { limit: most, least, most }
+        Self { limit: most, least, most, slept: 0 }
     }
 
-    /// Tells whether waits have been short enough of late. If not, sleeping at once is best: on a
-    /// core of its own a spinner is of no use, and on the core of the one it waits for it is in the
-    /// way.
-    pub(crate) fn pays(&self) -> bool {
-        self.limit >= LEAST
+    /// Tells whether to spin this time. If not, sleeping at once is best: on a core of its own a
+    /// spinner is of no use, and on the core of the one it waits for it is in the way.
+    pub(crate) fn pays(&mut self) -> bool {
+        if self.limit >= WORTHWHILE {
+            return true;
+        }
+        self.slept += 1;
+        self.slept.is_multiple_of(SLEEPS_A_PROBE) && self.most >= WORTHWHILE
     }
 
     /// Spins until `done` returns something or the learned time has passed.
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> Option<T> {
-        if !self.pays() {
-            return done();
-        }
         let start = Instant::now();
+        let probes = self.limit < WORTHWHILE;
+        let limit = if probes { self.most } else { self.limit };
         loop {
             for _ in 0..SPINS_A_LOOK {
                 if let Some(found) = done() {
@@ -45,25 +51,45 @@ impl Spin {
                 }
                 std::hint::spin_loop();
             }
-            if start.elapsed() >= self.limit {
-                self.limit = (self.limit / 2).max(self.least);
+            if start.elapsed() >= limit {
+                self.limit = if probes { self.least } else { (limit / 2).max(self.least) };
                 return None;
             }
         }
     }
 
-    /// Takes note of a wait that took this long, spinning and sleeping together.
-    ///
-    /// A wait that was slept through holds the time of one or two wake-ups, so waits of several
-    /// times the longest spin may be short ones: without that, who has once begun to sleep would
-    /// never find out that spinning pays again.
-    pub(crate) fn learn(&mut self, wait: Duration) {
-        if wait <= self.most {
-            let wanted = (wait * 4).max(LEAST).min(self.most);
-            // Up at once, down slowly: one long wait among short ones is an outlier.
-            self.limit = wanted.max(self.limit - self.limit / 8);
-        } else if wait <= self.most * SLEPT_FACTOR {
-            self.limit = self.most;
-        }
+    /// Takes note of a wait that spinning has ended.
+    fn learn(&mut self, wait: Duration) {
+        let wanted = (wait * 4).max(WORTHWHILE).min(self.most);
+        // Up at once, down slowly: one long wait among short ones is an outlier.
+        self.limit = wanted.max(self.limit - self.limit / 8);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn misses(spin: &mut Spin) -> bool {
+        spin.pays() && spin.until(|| None::<()>).is_none()
+    }
+
+    #[test]
+    fn long_waits_end_spinning_until_a_probe_finds_a_short_one() {
+        let mut spin = Spin::new(Duration::ZERO, Duration::from_micros(50));
+        let spun = (0..1000).filter(|_| misses(&mut spin)).count();
+        assert!((5..=25).contains(&spun), "{spun} of 1000 waits were spun through");
+        let found = (0..=SLEEPS_A_PROBE).find(|_| spin.pays());
+        assert!(found.is_some() && spin.until(|| Some(())).is_some());
+        assert!(spin.pays());
+    }
+
+    #[test]
+    fn a_bound_of_zero_never_spins_and_a_least_one_always_does() {
+        let mut never = Spin::new(Duration::ZERO, Duration::ZERO);
+        assert!((0..1000).all(|_| !never.pays()));
+        let least = Duration::from_micros(4);
+        let mut always = Spin::new(least, Duration::from_micros(50));
+        assert!((0..100).all(|_| misses(&mut always)));
     }
 }

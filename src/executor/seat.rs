@@ -41,6 +41,8 @@ pub(super) struct Process {
     /// `None` once the worker closed its end.
     pub(super) socket: Option<Socket>,
     pub(super) ready: bool,
+    /// It has said that it cannot work.
+    pub(super) failed: bool,
 }
 
 impl Process {
@@ -66,7 +68,7 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         })?;
-        let process = Self { pid, pidfd, socket: Some(ours), ready: false };
+        let process = Self { pid, pidfd, socket: Some(ours), ready: false, failed: false };
         // Before the greeting: the worker may have finished a task by the time that it returns.
         let heap = Arc::new(heap);
         desk.seat_heap(seat, Arc::clone(&heap));

@@ -265,6 +265,7 @@ impl Supervisor {
         match FromWorker::parse(&message.bytes) {
             Some(FromWorker::Ready) => self.worker_ready(index),
             Some(FromWorker::Failed { in_start, cause }) => {
+                process.failed = true;
                 self.start_failed(index, in_start, cause);
             }
             Some(FromWorker::WantHeap { id }) => {
@@ -302,7 +303,7 @@ impl Supervisor {
         }
         event!("worker ended", pid = pid, seat = index, death = %death);
         self.desk.bury(index, &Loss::Died { death, pid });
-        if !process.ready && !left {
+        if !process.ready && !process.failed && !left {
             self.start_failed(
                 index,
                 self.plan.start_place.is_some(),

@@ -9,7 +9,7 @@ use super::heap::{Grant, Heap};
 use super::lease::Lease;
 use crate::control::{Control, Releases};
 use crate::error::ShareError;
-use crate::sync::{Arc, Mutex, OnceLock, Ordering, lock};
+use crate::sync::{Arc, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 
 static LOCAL: OnceLock<LocalHeap> = OnceLock::new();
 
@@ -20,11 +20,12 @@ pub(crate) struct LocalHeap {
     control: Arc<Control>,
     seat: usize,
     given: Mutex<Given>,
+    /// Where in the ring of releases the next one will come. Changed under the lock of `given`.
+    head: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Given {
-    head: usize,
     /// By offset: what the parent holds, and how often. A task may return an array that an earlier
     /// one has returned too, and keep it itself.
     leases: HashMap<u64, (Arc<Lease>, u32)>,
@@ -33,7 +34,8 @@ struct Given {
 impl LocalHeap {
     /// Makes `heap` the one that this process's tasks fill. Once, before the first task.
     pub(crate) fn install(heap: Arc<Heap>, control: Arc<Control>, seat: usize) -> &'static Self {
-        LOCAL.get_or_init(|| Self { heap, control, seat, given: Mutex::default() })
+        let (given, head) = (Mutex::default(), AtomicUsize::new(0));
+        LOCAL.get_or_init(|| Self { heap, control, seat, given, head })
     }
 
     /// The heap of this process, if it is a worker.
@@ -63,8 +65,9 @@ impl LocalHeap {
         let seat = &self.control.seats()[self.seat];
         let releases = Releases::over(&seat.releases.0);
         let mut given = lock(&self.given);
-        let Given { head, leases } = &mut *given;
-        while let Some(offset) = releases.pop(head) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        while let Some(offset) = releases.pop(&mut head) {
+            let leases = &mut given.leases;
             if let Some((_, count)) = leases.get_mut(&offset) {
                 *count -= 1;
                 if *count == 0 {
@@ -72,7 +75,14 @@ impl LocalHeap {
                 }
             }
         }
+        self.head.store(head, Ordering::Relaxed);
         seat.backlog.load(Ordering::Acquire) != 0
+    }
+
+    /// Tells whether the parent has released something. One load.
+    pub(crate) fn has_release(&self) -> bool {
+        let seat = &self.control.seats()[self.seat];
+        Releases::over(&seat.releases.0).is_waiting(self.head.load(Ordering::Relaxed))
     }
 }
 

@@ -88,6 +88,9 @@ impl RemoteHeap {
 
     /// Ends the use of a block: the worker may use it again.
     pub(crate) fn release(&self, place: &Place) {
+        if sys::current_pid() != self.pid {
+            return;
+        }
         let mut state = lock(&self.state);
         state.leased_bytes -= place.len;
         if state.alive {

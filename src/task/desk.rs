@@ -3,6 +3,7 @@
 mod care;
 
 use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 use super::outcome::{Loss, Outcome};
@@ -65,6 +66,14 @@ struct Watcher {
     index: u32,
     generation: u32,
     waker: Waker,
+}
+
+impl Watcher {
+    /// Wakes whoever polled. A waker is the user's code: if it panics, only he is concerned.
+    fn wake(self) {
+        let waker = AssertUnwindSafe(self.waker);
+        let _ = panic::catch_unwind(move || { waker }.0.wake());
+    }
 }
 
 /// A task that is ready to be posted: its code, and its arguments in shared memory.
@@ -266,7 +275,7 @@ impl Desk {
         // No worker rings for this end: whoever polled the handle would never be woken.
         let same = |w: &mut Watcher| w.index == index && w.generation == generation;
         let watcher: Vec<Watcher> = lock(&self.watchers).extract_if(.., same).collect();
-        watcher.into_iter().for_each(|watcher| watcher.waker.wake());
+        watcher.into_iter().for_each(Watcher::wake);
         true
     }
 

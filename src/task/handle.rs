@@ -100,7 +100,8 @@ impl<R: Returnable> TaskHandle<R> {
     /// copy.
     pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
         let body = self.take_outcome().into_body(self.task)?;
-        body.read(check::<R>).map_err(|bad| bad_result(bad, self.task))?;
+        let checked = body.read(|bytes| check::<R>(bytes, body.attached()));
+        checked.map_err(|bad| bad_result(bad, self.task))?;
         let (lease, len) = match body {
             Body::Block { lease, len } => (lease, len),
             Body::Inline { words, len, attached } => {

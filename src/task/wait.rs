@@ -68,7 +68,8 @@ impl Desk {
             Phase::Finished | Phase::Gone => Some(()),
         };
         // A waker that runs inside another wait finds the cell in use, and sleeps at once.
-        SPIN.with(|spin| spin.try_borrow_mut().ok().and_then(|mut spin| spin.until(done)))?;
+        let spin = |spin: &mut Spin| if spin.pays() { spin.until(done) } else { done() };
+        SPIN.with(|cell| cell.try_borrow_mut().ok().and_then(|mut learned| spin(&mut learned)))?;
         self.try_outcome(index, generation)
     }
 

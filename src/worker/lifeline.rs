@@ -1,6 +1,6 @@
 //! The line to the parent: tells a worker that it is alone, and fetches heaps of other workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -31,8 +31,8 @@ pub(super) struct Lifeline {
 #[derive(Debug, Default)]
 struct Foreign {
     heaps: HashMap<u64, MmapRaw>,
-    /// The last answer that was no heap.
-    refused: Option<u64>,
+    /// Heaps that were asked for and cannot be had.
+    refused: HashSet<u64>,
 }
 
 impl Lifeline {
@@ -76,10 +76,10 @@ impl Lifeline {
                         foreign.heaps.insert(id, map);
                         self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
                     }
-                    None => foreign.refused = Some(id),
+                    None => drop(foreign.refused.insert(id)),
                 }
             }
-            FromParent::NoHeap { id } => foreign.refused = Some(id),
+            FromParent::NoHeap { id } => drop(foreign.refused.insert(id)),
             FromParent::Hello(_) => {}
         }
         self.arrived.notify_all();
@@ -110,13 +110,14 @@ pub(super) fn hold(line: &Lifeline, death: ParentDeath) -> ! {
 pub(super) fn fetch(id: u64) -> bool {
     let line = Lifeline::get();
     let mut foreign = lock(&line.foreign);
-    foreign.refused = None;
+    // Each who asks gets an answer of his own, so none that was there before is needed.
+    foreign.refused.remove(&id);
     line.tell(&FromWorker::WantHeap { id });
     loop {
         if foreign.heaps.contains_key(&id) {
             return true;
         }
-        if foreign.refused == Some(id) {
+        if foreign.refused.contains(&id) {
             return false;
         }
         foreign = line.arrived.wait(foreign).unwrap_or_else(PoisonError::into_inner);

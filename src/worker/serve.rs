@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memmap2::MmapRaw;
 
@@ -19,8 +19,6 @@ use crate::sys::{self, EventFd, Image, ParentDeath, SegmentName, Socket};
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 const TASK_STACK_BYTES: usize = 8 << 20;
-/// Tasks between two looks at what the parent has released, for a worker that is never idle.
-const RECLAIM_EVERY: u64 = 32;
 /// The exit code of a worker that could not start; the cause went to the parent.
 const EXIT_FAILED: i32 = 70;
 /// The exit code of a worker whose parent is gone.
@@ -167,7 +165,6 @@ impl Worker {
             if closing() && ring.is_empty() {
                 return None;
             }
-            let idle_since = Instant::now();
             if self.spin.pays() && wake.search(self.seat, self.searchers_max) {
                 let found = self.spin.until(|| ring.pop());
                 wake.found(self.seat);
@@ -178,32 +175,34 @@ impl Worker {
                     }
                     return Some(index);
                 }
+                // Before anything slow: a producer may have relied on this search.
+                if !ring.is_empty() {
+                    continue;
+                }
             }
             self.reclaim();
             self.local.heap().trim();
-            wake.sleep(self.seat, || !ring.is_empty() || closing());
+            wake.sleep(self.seat, || !ring.is_empty() || closing() || self.local.has_release());
             woken = true;
-            self.spin.learn(idle_since.elapsed());
         }
     }
 
     /// Counts a finished task, for the executor's statistics.
     ///
-    /// Now and then takes back what the parent has released: a worker that is never idle, and whose
-    /// results are small, would otherwise keep the memory of earlier ones.
+    /// Takes back what the parent has released: a worker that is never idle, and whose results are
+    /// small, would otherwise keep the memory of earlier ones.
     pub(super) fn count_finished(&self) {
         let count = &self.control.seats()[self.seat].finished;
-        let finished = count.load(Ordering::Relaxed) + 1;
         // Nobody else writes it, so this is cheaper than an atomic addition.
-        count.store(finished, Ordering::Relaxed);
-        if finished.is_multiple_of(RECLAIM_EVERY) {
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if self.local.has_release() {
             self.reclaim();
         }
     }
 
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
     fn reclaim(&self) {
-        if self.local.reclaim() {
+        if self.local.has_release() && self.local.reclaim() {
             self.bell.ring();
         }
     }

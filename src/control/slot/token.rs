@@ -3,7 +3,7 @@
 use super::Arguments;
 use super::{
     DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION_SHIFT, OWNER, OWNER_SHIFT, READY,
-    ResultPlace, STATE, Slot, WAITED, WATCHED, generation_of,
+    ResultPlace, STATE, Slot, WAITED, WATCHED, generation_of, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -176,7 +176,7 @@ impl<'s> Collected<'s> {
 
 impl Drop for Collected<'_> {
     fn drop(&mut self) {
-        let next = u64::from(self.generation().wrapping_add(1)) << GENERATION_SHIFT;
+        let next = word_of(self.generation().wrapping_add(1));
         // PAIRS slot-free.
         self.slot.word.store(next | FREE, Ordering::Release);
     }

@@ -23,7 +23,7 @@ impl Desk {
             matches!(phase, Phase::Finished | Phase::Gone)
         };
         let ended: Vec<Watcher> = lock(&self.watchers).extract_if(.., ended).collect();
-        ended.into_iter().for_each(|watcher| watcher.waker.wake());
+        ended.into_iter().for_each(Watcher::wake);
         for heap in &self.heaps {
             if let Some(heap) = lock(heap).clone() {
                 heap.flush();

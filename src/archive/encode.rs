@@ -20,6 +20,9 @@ pub type EncodeStrategy = Strategy<Encoder, BoxedError>;
 
 /// A value that can be archived into shared memory: anything that derives rkyv's `Archive` and
 /// `Serialize`. Implemented for all of them.
+///
+/// What it archives is read by workers without a check, as rkyv's own unchecked access does. A
+/// hand-written `Archive` must write what its archived type promises; rkyv's derive does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be archived into shared memory",
     note = "derive it: #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]",

@@ -1,0 +1,182 @@
+//! Bugs that were found and mended, each with its story.
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::mpsc::channel;
+use std::task::Context;
+
+use common::{DEADLINE, Gate, executor, flag_waker};
+use wharf::{ArchivedArray, Array, Executor, Serialized, ShareError, TaskError};
+
+fn one() -> u64 {
+    1
+}
+
+/// Cancelled tasks leave their ids in the ring until it is full. Whoever then threw them out put
+/// the ids of queued tasks back as he went; with other threads popping meanwhile he met an id that
+/// he had put back himself, took it for a double and dropped it. The task was never run.
+#[test]
+fn cancelled_ids_may_fill_the_ring_and_no_queued_task_is_lost() {
+    for _ in 0..5 {
+        let executor = Executor::builder().workers(1).task_slots(8).build().unwrap();
+        let gate = Gate::new();
+        let busy = executor.submit(Gate::pass, (gate.path(),)).unwrap();
+        gate.wait_for_entry();
+        let queued: Vec<_> = (0..3).map(|_| executor.submit(one, ()).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        if let Ok(task) = executor.try_submit(one, ()) {
+                            task.cancel();
+                        }
+                    }
+                });
+            }
+        });
+        gate.open();
+        busy.join().unwrap();
+        for task in queued {
+            assert_eq!(task.join_timeout(DEADLINE).expect("it is run").unwrap(), 1);
+        }
+    }
+}
+
+/// Two threads of one task met the heap of another worker at the same instant, and both asked for
+/// it. The second answer replaced the first mapping, under the slices that the first thread was
+/// reading.
+#[test]
+fn threads_of_a_task_may_meet_another_worker_s_heap_together() {
+    fn make(n: u64) -> Result<Array<u64>, ShareError> {
+        let mut array = wharf::array::<u64>(n as usize)?;
+        array.fill(1);
+        Ok(array.freeze())
+    }
+    fn read(array: &ArchivedArray<u64>) -> u64 {
+        let sum = || (0..50).map(|_| std::hint::black_box(array).iter().sum::<u64>()).sum::<u64>();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(sum)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a sum")).sum()
+        })
+    }
+    for _ in 0..10 {
+        let executor = executor(2);
+        let array = executor.submit(make, (10_000u64,)).unwrap().join().unwrap().unwrap();
+        // Each worker gets one: one of the two has not built the array.
+        let tasks: Vec<_> =
+            (0..2).map(|_| executor.submit(read, (array.clone(),)).unwrap()).collect();
+        for task in tasks {
+            assert_eq!(task.join().unwrap(), 8 * 50 * 10_000);
+        }
+    }
+}
+
+/// A future that had been polled was cancelled. No worker rings for such an end, so its waker was
+/// never called.
+#[test]
+fn cancelling_wakes_who_polled() {
+    let executor = executor(1);
+    let gate = Gate::new();
+    let busy = executor.submit(Gate::pass, (gate.path(),)).unwrap();
+    gate.wait_for_entry();
+    let mut queued = pin!(executor.submit(one, ()).unwrap());
+    let (waker, woken) = flag_waker();
+    assert!(queued.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(queued.cancel());
+    woken.wait();
+    gate.open();
+    busy.join().unwrap();
+}
+
+/// A thread that had the only free slot found that its arguments cannot be encoded, and gave the
+/// slot back without a word to the thread that waited for one.
+#[test]
+fn a_slot_that_is_given_back_unused_goes_to_who_waits_for_it() {
+    /// Says that it is being encoded, waits for the gate, and refuses.
+    struct Refuses(String);
+    impl serde::Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Gate::pass(&self.0);
+            Err(serde::ser::Error::custom("it refuses"))
+        }
+    }
+    impl<'de> serde::Deserialize<'de> for Refuses {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("it refuses"))
+        }
+    }
+    let executor = Executor::builder().workers(1).task_slots(1).build().unwrap();
+    let gate = Gate::new();
+    let (sender, receiver) = channel();
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| {
+            executor.submit(|_: Serialized<Refuses>| (), (Serialized(Refuses(gate.path())),))
+        });
+        gate.wait_for_entry();
+        scope.spawn(|| sender.send(executor.submit(one, ()).unwrap().join()).unwrap());
+        gate.open();
+        assert!(refused.join().unwrap().is_err());
+        assert_eq!(receiver.recv_timeout(DEADLINE).expect("it gets the slot").unwrap(), 1);
+    });
+}
+
+/// Asking how much of the budget is left took a huge sum for an instant. Several threads at once
+/// wrapped the count, and small allocations beside them were refused.
+#[test]
+fn refusals_leave_the_budget_as_it_was() {
+    let executor = Executor::builder().workers(1).memory_budget(64 << 20).build().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..2000).for_each(|_| drop(executor.array::<u8>(1 << 30))));
+        }
+        for _ in 0..2000 {
+            executor.array::<u8>(64 << 10).expect("there is room for a small one");
+        }
+    });
+    assert!(executor.stats().held_bytes <= 1 << 20);
+    executor.array::<u8>(32 << 20).expect("there is room for a large one");
+}
+
+/// Safe code could have rkyv check bytes of its own making as an archived array, and so get a slice
+/// of any shared memory, such as an array that is being written.
+#[test]
+fn bytes_from_anywhere_are_no_archived_array() {
+    let executor = executor(1);
+    let array = executor.array::<u64>(8).unwrap();
+    let pid = u64::from(std::process::id());
+    for heap in 0..64 {
+        let mut bytes = rkyv::util::AlignedVec::<16>::new();
+        for word in [pid << 32 | heap, 0, 64] {
+            bytes.extend_from_slice(&u64::to_le_bytes(word));
+        }
+        type Checked<'a> = Result<&'a ArchivedArray<u64>, rkyv::rancor::Error>;
+        let checked: Checked<'_> = rkyv::access(&bytes);
+        assert!(checked.is_err());
+    }
+    drop(array);
+}
+
+/// A waker is the user's code. One that panicked took the supervisor with it.
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("a waker panics, as this test wants");
+        }
+    }
+    let executor = executor(1);
+    let gate = Gate::new();
+    let mut polled = pin!(executor.submit(Gate::pass, (gate.path(),)).unwrap());
+    let panics = std::task::Waker::from(std::sync::Arc::new(Panics));
+    assert!(polled.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
+    gate.open();
+    fn die() {
+        std::process::abort();
+    }
+    // Needs the supervisor: the worker has to be replaced.
+    assert!(matches!(executor.submit(die, ()).unwrap().join(), Err(TaskError::WorkerDied { .. })));
+    assert_eq!(executor.submit(one, ()).unwrap().join().unwrap(), 1);
+}

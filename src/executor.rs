@@ -14,11 +14,11 @@ pub use builder::Builder;
 use supervisor::Office;
 
 use crate::archive::{EncodeFailure, Encoded, Encoder, Shared, Storable, encode};
-use crate::control::INLINE_ARGS_WORDS;
+use crate::control::{Draft, INLINE_ARGS_WORDS};
 use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
 use crate::memory::{Array, ArrayMut, Lease, array_bytes};
 use crate::sync::Arc;
-use crate::task::{Desk, StoredTask, TaskFn, TaskHandle, Unavailable, code_of, name_of, store};
+use crate::task::{Desk, TaskFn, TaskHandle, Unavailable, code_of, namer_of, store};
 
 /// A pool of worker processes that run ordinary functions over shared memory.
 ///
@@ -107,20 +107,16 @@ impl Executor {
     where
         F: TaskFn<M, A>,
     {
-        let task = name_of(&f);
-        let code = code_of(f).ok_or(SubmitError::NotInImage { task })?;
+        let name = namer_of(&f);
+        let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
         let mut announced = None;
         loop {
             let (index, draft) = self.desk.draft().map_err(broken)?;
-            match self.store_arguments::<F, M, A>(code, &args) {
-                Ok(stored) => {
-                    let generation = self.desk.post(index, draft, stored);
-                    return Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, task));
+            match self.post::<F, M, A>(index, draft, code, &args) {
+                Ok(generation) => {
+                    return Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name));
                 }
-                Err(error) => {
-                    self.desk.abandon(draft);
-                    announced = self.wait_for_memory(error, announced)?;
-                }
+                Err(error) => announced = self.wait_for_memory(error, announced)?,
             }
         }
     }
@@ -140,9 +136,10 @@ impl Executor {
     where
         F: TaskFn<M, A>,
     {
-        let task = name_of(&f);
+        let name = namer_of(&f);
         let Some(code) = code_of(f) else {
-            return Err(TrySubmitError::Refused { args, error: SubmitError::NotInImage { task } });
+            let error = SubmitError::NotInImage { task: name() };
+            return Err(TrySubmitError::Refused { args, error });
         };
         let (index, draft) = match self.desk.try_draft() {
             Ok(found) => found,
@@ -152,15 +149,9 @@ impl Executor {
             }
             Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
         };
-        match self.store_arguments::<F, M, A>(code, &args) {
-            Ok(stored) => {
-                let generation = self.desk.post(index, draft, stored);
-                Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, task))
-            }
-            Err(error) => {
-                self.desk.abandon(draft);
-                Err(TrySubmitError::Refused { args, error: error.into() })
-            }
+        match self.post::<F, M, A>(index, draft, code, &args) {
+            Ok(generation) => Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name)),
+            Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
         }
     }
 
@@ -283,16 +274,26 @@ impl Executor {
         }
     }
 
-    fn store_arguments<F: TaskFn<M, A>, M, A>(
+    /// Stores the arguments and hands the task to the workers. Returns its generation.
+    fn post<F: TaskFn<M, A>, M, A>(
         &self,
+        index: u32,
+        draft: Draft<'_>,
         code: u64,
         args: &A,
-    ) -> Result<StoredTask, ShareError> {
+    ) -> Result<u32, ShareError> {
         if F::ARGUMENTS == 0 {
-            let inline = [0; INLINE_ARGS_WORDS];
-            return Ok(StoredTask { code, inline, encoded: Encoded::default() });
+            return Ok(self.desk.post_bare(index, draft, code));
         }
-        store_task(&self.desk, code, |encoder| store::<F, M, A>(args, encoder))
+        let mut inline = [0; INLINE_ARGS_WORDS];
+        let stored = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to));
+        match stored {
+            Ok(encoded) => Ok(self.desk.post(index, draft, code, &inline, encoded)),
+            Err(error) => {
+                self.desk.abandon(draft);
+                Err(error)
+            }
+        }
     }
 
     fn allocate(&self, len: u64) -> Result<Lease, ShareError> {
@@ -365,12 +366,9 @@ fn broken(unavailable: Unavailable) -> SubmitError {
 /// Encodes a task's arguments: inline where they fit, else in a block of the argument heap.
 fn store_task(
     desk: &Desk,
-    code: u64,
+    inline: &mut [u64; INLINE_ARGS_WORDS],
     body: impl Fn(&mut Encoder) -> Result<(), EncodeFailure>,
-) -> Result<StoredTask, ShareError> {
+) -> Result<Encoded, ShareError> {
     let heap = desk.heap();
-    let mut inline = [0; INLINE_ARGS_WORDS];
-    let encoded =
-        encode(&mut inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))?;
-    Ok(StoredTask { code, inline, encoded })
+    encode(inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))
 }

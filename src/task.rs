@@ -13,11 +13,11 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
-pub(crate) use desk::{Desk, StoredTask, Unavailable};
+pub(crate) use desk::{Desk, Unavailable};
 pub use frame::Frame;
 pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};
-pub(crate) use function::{code_of, name_of, store};
+pub(crate) use function::{code_of, name_of, namer_of, store};
 pub use handle::TaskHandle;
 pub(crate) use outcome::Loss;
 pub use param::{Param, View, ViewError};

@@ -46,7 +46,8 @@ impl<T> Checked for T where T: ?Sized + for<'a> CheckBytes<HighValidator<'a, Box
 /// Reads one archive. Opaque: it is named in bounds of generic code, and made by wharf alone.
 #[derive(Default)]
 pub struct Decoder {
-    pool: Pool,
+    /// Made when it is needed: most archives share nothing.
+    pool: Option<Pool>,
     attached: Vec<Arc<Lease>>,
 }
 
@@ -66,7 +67,7 @@ impl Decoder {
 
 impl Pooling<BoxedError> for Decoder {
     fn start_pooling(&mut self, address: usize) -> PoolingState {
-        Pooling::<BoxedError>::start_pooling(&mut self.pool, address)
+        Pooling::<BoxedError>::start_pooling(self.pool.get_or_insert_with(Pool::new), address)
     }
 
     unsafe fn finish_pooling(
@@ -76,7 +77,7 @@ impl Pooling<BoxedError> for Decoder {
         drop: unsafe fn(ErasedPtr),
     ) -> Result<(), BoxedError> {
         // SAFETY: the caller promises what the pool asks for.
-        unsafe { self.pool.finish_pooling(address, pointer, drop) }
+        unsafe { self.pool.get_or_insert_with(Pool::new).finish_pooling(address, pointer, drop) }
     }
 }
 
@@ -111,6 +112,6 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
 /// Checks an archive and turns it into a value.
 pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
     let archived = expecting(attached, || access::<T::Archived, BoxedError>(bytes))?;
-    let mut decoder = Decoder { pool: Pool::new(), attached: attached.to_vec() };
+    let mut decoder = Decoder { pool: None, attached: attached.to_vec() };
     Ok(deserialize_using::<T, Decoder, BoxedError>(archived, &mut decoder)?)
 }

@@ -69,7 +69,7 @@ impl Table {
     /// Parent: as `Desk::post`.
     fn post(&self, index: usize) {
         let draft = self.slots[index].draft().expect("the slot is free");
-        draft.publish(7, &Arguments { offset: 0, len: 200, inline: [0; INLINE_ARGS_WORDS] });
+        draft.publish(7, 0, 200, &[]);
         self.push(index);
     }
 

@@ -65,12 +65,11 @@ pub(crate) struct Slot {
     inline_result: [AtomicU64; INLINE_RESULT_WORDS],
 }
 
-/// Where a task's arguments lie: in the heap, or in these words.
+/// Where a task's arguments lie: in the heap, or in the slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arguments {
     pub(crate) offset: u64,
     pub(crate) len: u64,
-    pub(crate) inline: [u64; INLINE_ARGS_WORDS],
 }
 
 impl Arguments {

@@ -10,19 +10,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::thread;
 
 use super::slot::{Claim, Ending, ResultPlace, Slot};
-use super::{Arguments, Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
+use super::{Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
 use crate::sync::Ordering;
 use crate::sys::{futex_wait, futex_wake};
 
 /// Rounds of a test with threads: few where each access is interpreted.
 const ROUNDS: u32 = if cfg!(miri) { 40 } else { 20_000 };
-
-/// Inline arguments of one word.
-fn arguments(word: u64) -> Arguments {
-    let mut inline = [0; INLINE_ARGS_WORDS];
-    inline[0] = word;
-    Arguments { offset: 0, len: 8, inline }
-}
 
 /// An inline result of one word.
 fn result(word: u64) -> ResultPlace {
@@ -53,7 +46,9 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
             }
             let slot = &control.slots()[index as usize];
             let Claim::Run(running) = slot.claim(seat as u16) else { panic!("a stale id") };
-            let word = running.arguments().inline[0];
+            let mut inline = [0; INLINE_ARGS_WORDS];
+            running.arguments(&mut inline);
+            let word = inline[0];
             if running.finish(Ending::Done, &result(word + 1)).wake {
                 futex_wake(slot.futex(), u32::MAX);
             }
@@ -79,7 +74,7 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
             }
             let draft = slot.draft().expect("it was collected");
             pending.push_back((index, draft.generation()));
-            draft.publish(0, &arguments(task));
+            draft.publish(0, 0, 8, &[task]);
             control.ring().push(index as u32).expect("twice as many cells as slots");
             control.wake().notify();
         }

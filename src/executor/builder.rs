@@ -9,12 +9,14 @@ use super::seat::Plan;
 use super::supervisor::{self, Office};
 use super::{Executor, first_of, store_task};
 use crate::archive::{EncodeFailure, Encoder};
-use crate::control::{Bell, Control, NO_CODE, SEATS_MAX, SLOTS_MAX, control_bytes};
+use crate::control::{
+    Bell, Control, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX, control_bytes,
+};
 use crate::error::{BuildError, ShareError, SubmitError};
 use crate::memory::{self, Budget, Heap, Lease, Place};
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys::{self, Image, SegmentName};
-use crate::task::{Desk, StoredTask, TaskFn, code_of, name_of, store};
+use crate::task::{Desk, TaskFn, code_of, name_of, store};
 
 /// Task slots unless `task_slots` says otherwise: 1 MiB of table.
 const TASK_SLOTS: u32 = 4096;
@@ -269,9 +271,10 @@ impl OnStart {
     fn store(self, desk: &Desk) -> Result<(u64, Arc<Lease>), BuildError> {
         let refused = SubmitError::NotInImage { task: self.task };
         let code = self.code.ok_or(BuildError::OnStartArguments(refused))?;
-        let stored = store_task(desk, code, self.store);
+        let mut inline = [0; INLINE_ARGS_WORDS];
+        let stored = store_task(desk, &mut inline, self.store);
         let failed = |error: ShareError| BuildError::OnStartArguments(error.into());
-        let StoredTask { inline, encoded, .. } = stored.map_err(failed)?;
+        let encoded = stored.map_err(failed)?;
         let heap = desk.heap();
         let block = match encoded.block {
             Some(block) => block,

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
-use super::outcome::{Loss, Outcome};
+use super::outcome::{Kept, Loss, Outcome};
 use crate::archive::Encoded;
-use crate::control::{Arguments, Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
+use crate::control::{Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, Lease, RemoteHeap};
 use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 use crate::sys::futex_wake;
@@ -46,14 +46,6 @@ struct Record {
     kept: VecDeque<(u32, Kept)>,
 }
 
-struct Kept(Outcome);
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept")
-    }
-}
-
 /// The memory of a task's arguments.
 #[derive(Debug)]
 struct Held {
@@ -74,14 +66,6 @@ impl Watcher {
         let waker = AssertUnwindSafe(self.waker);
         let _ = panic::catch_unwind(move || { waker }.0.wake());
     }
-}
-
-/// A task that is ready to be posted: its code, and its arguments in shared memory.
-#[derive(Debug)]
-pub(crate) struct StoredTask {
-    pub(crate) code: u64,
-    pub(crate) inline: [u64; INLINE_ARGS_WORDS],
-    pub(crate) encoded: Encoded,
 }
 
 /// Why there is no slot.
@@ -168,17 +152,41 @@ impl Desk {
         pending.into_iter().any(|(slot, record)| slot.is_pending() && lock(record).held.is_some())
     }
 
-    /// Hands a task to the workers. Returns its generation.
-    pub(crate) fn post(&self, index: u32, draft: Draft<'_>, task: StoredTask) -> u32 {
-        let generation = draft.generation();
-        let StoredTask { code, inline, encoded } = task;
-        let block = encoded.block;
+    /// Hands a task to the workers, its arguments encoded in `inline` or in a block. Returns its
+    /// generation.
+    pub(crate) fn post(
+        &self,
+        index: u32,
+        draft: Draft<'_>,
+        code: u64,
+        inline: &[u64; INLINE_ARGS_WORDS],
+        encoded: Encoded,
+    ) -> u32 {
+        let Encoded { len, block, attached } = encoded;
         let offset = block.as_ref().map_or(0, |block| block.place().offset);
-        if block.is_some() || !encoded.attached.is_empty() {
-            let held = Held { _block: block, _attached: encoded.attached };
+        let words = if block.is_some() { 0 } else { len.div_ceil(8) as usize };
+        if block.is_some() || !attached.is_empty() {
+            let held = Held { _block: block, _attached: attached };
             lock(&self.records[index as usize]).held = Some(held);
         }
-        draft.publish(code, &Arguments { offset, len: encoded.len, inline });
+        self.publish(index, draft, code, (offset, len), &inline[..words])
+    }
+
+    /// As [`Desk::post`], for a task without arguments.
+    pub(crate) fn post_bare(&self, index: u32, draft: Draft<'_>, code: u64) -> u32 {
+        self.publish(index, draft, code, (0, 0), &[])
+    }
+
+    fn publish(
+        &self,
+        index: u32,
+        draft: Draft<'_>,
+        code: u64,
+        (offset, len): (u64, u64),
+        inline: &[u64],
+    ) -> u32 {
+        let generation = draft.generation();
+        draft.publish(code, offset, len, inline);
         self.push(index);
         if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.
@@ -248,6 +256,7 @@ impl Desk {
                         let outcome = self.outcome_of(&mut record, &collected);
                         drop(collected);
                         drop(record);
+                        self.step_back(index);
                         self.control.gate().finished();
                         return Some(outcome);
                     }
@@ -317,6 +326,15 @@ impl Desk {
         None
     }
 
+    /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
+    /// memory that is warm in both processes' caches.
+    fn step_back(&self, index: u32) {
+        let (at, after) = (index as usize, index as usize + 1);
+        if self.cursor.load(Ordering::Relaxed) == after {
+            let _ = self.cursor.compare_exchange(after, at, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Moves what finished tasks left in their slots into their records, and frees the slots and
     /// the memory of the arguments.
     pub(crate) fn keep_finished(&self) {
@@ -328,7 +346,7 @@ impl Desk {
             let Some(collected) = slot.collect_any() else { continue };
             let outcome = self.outcome_of(&mut record, &collected);
             if !collected.is_detached() {
-                record.kept.push_back((collected.generation(), Kept(outcome)));
+                record.kept.push_back((collected.generation(), outcome.into()));
             }
             let waited = collected.is_waited();
             drop(collected);
@@ -364,7 +382,7 @@ impl Desk {
 /// Takes the outcome of one generation. They are in order, and asked for mostly in order.
 fn take_kept(record: &mut Record, generation: u32) -> Option<Outcome> {
     let at = record.kept.iter().position(|(g, _)| *g == generation)?;
-    let outcome = record.kept.remove(at).map(|(_, Kept(outcome))| outcome);
+    let outcome = record.kept.remove(at).map(|(_, kept)| kept.into());
     if record.kept.is_empty() {
         // Millions of tasks may have been kept, and never will be again.
         record.kept = VecDeque::new();

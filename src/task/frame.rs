@@ -102,8 +102,11 @@ impl Frame {
 
     /// Encodes the result, small ones inline.
     pub(super) fn store_result<R: Returnable>(&mut self, result: &R) -> Result<(), Fault> {
-        checked_usize(result).map_err(Fault::Result)?;
-        self.result = Some(encode_result(result).map_err(Fault::Result)?);
+        // An archive without bytes is stored by storing nothing.
+        if size_of::<R::Archived>() > 0 {
+            checked_usize(result).map_err(Fault::Result)?;
+            self.result = Some(encode_result(result).map_err(Fault::Result)?);
+        }
         Ok(())
     }
 
@@ -114,10 +117,6 @@ impl Frame {
 
 /// Encodes `value` and, behind it, the places of the arrays that it holds.
 pub(crate) fn encode_result<R: Storable>(value: &R) -> Result<ResultBytes, ShareError> {
-    if size_of::<R::Archived>() == 0 {
-        // An archive without bytes needs no encoder.
-        return Ok(ResultBytes::default());
-    }
     let local = LocalHeap::get().ok_or(ShareError::NotInTask)?;
     let mut inline = [0; INLINE_RESULT_WORDS];
     let root_end = Cell::new(0);

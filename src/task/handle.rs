@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
+use super::function::TaskName;
 use super::outcome::{Outcome, bad_result};
 use crate::archive::{Body, Output, Returnable, Shared, check, decode};
 use crate::control::Phase;
@@ -15,24 +16,29 @@ use crate::error::TaskError;
 use crate::memory::Lease;
 use crate::sync::Arc;
 
+/// No slot has this index.
+const TAKEN: u32 = u32::MAX;
+
 /// A submitted task: wait for its result with [`join`](Self::join), or `.await` it.
 ///
 /// Dropping the handle leaves the task to itself: it runs, and its result is thrown away.
 #[must_use = "dropping the handle leaves the task to itself; `join` it for its result or error"]
 pub struct TaskHandle<R> {
     desk: Arc<Desk>,
+    /// `TAKEN` once the outcome was.
     index: u32,
     generation: u32,
-    task: &'static str,
-    /// Taken once the outcome was.
-    open: bool,
+    name: TaskName,
     _result: PhantomData<fn() -> R>,
 }
 
 impl<R> fmt::Debug for TaskHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let finished = !self.open || self.is_finished();
-        f.debug_struct("TaskHandle").field("task", &self.task).field("finished", &finished).finish()
+        let finished = !self.is_open() || self.is_finished();
+        f.debug_struct("TaskHandle")
+            .field("task", &(self.name)())
+            .field("finished", &finished)
+            .finish()
     }
 }
 
@@ -50,16 +56,20 @@ impl<R> TaskHandle<R> {
         self.desk.cancel(self.index, self.generation)
     }
 
+    fn is_open(&self) -> bool {
+        self.index != TAKEN
+    }
+
     fn take_outcome(&mut self) -> Outcome {
         let outcome = self.desk.wait(self.index, self.generation, None);
-        self.open = false;
+        self.index = TAKEN;
         outcome.expect("a wait without a deadline ends with an outcome")
     }
 }
 
 impl<R: Returnable> TaskHandle<R> {
-    pub(crate) fn new(desk: Arc<Desk>, index: u32, generation: u32, task: &'static str) -> Self {
-        Self { desk, index, generation, task, open: true, _result: PhantomData }
+    pub(crate) fn new(desk: Arc<Desk>, index: u32, generation: u32, name: TaskName) -> Self {
+        Self { desk, index, generation, name, _result: PhantomData }
     }
 
     /// Waits until the task ends and returns its result.
@@ -77,7 +87,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Broken`]: no worker can be started any more.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
-        value_of(outcome, self.task)
+        value_of(outcome, (self.name)())
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
@@ -86,8 +96,8 @@ impl<R: Returnable> TaskHandle<R> {
     ///
     /// As [`join`](Self::join).
     pub fn join_view(mut self) -> Result<Output<R>, TaskError> {
-        let body = self.take_outcome().into_body(self.task)?;
-        Output::new(body).map_err(|bad| bad_result(bad, self.task))
+        let body = self.take_outcome().into_body((self.name)())?;
+        Output::new(body).map_err(|bad| bad_result(bad, (self.name)()))
     }
 
     /// Waits until the task ends and turns its result into an argument for other tasks, uncopied.
@@ -99,16 +109,17 @@ impl<R: Returnable> TaskHandle<R> {
     /// As [`join`](Self::join); [`TaskError::Result`] if the argument heap has no room for the
     /// copy.
     pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
-        let body = self.take_outcome().into_body(self.task)?;
+        let body = self.take_outcome().into_body((self.name)())?;
         let checked = body.read(|bytes| check::<R>(bytes, body.attached()));
-        checked.map_err(|bad| bad_result(bad, self.task))?;
+        checked.map_err(|bad| bad_result(bad, (self.name)()))?;
         let (lease, len) = match body {
             Body::Block { lease, len } => (lease, len),
             Body::Inline { words, len, attached } => {
                 let heap = self.desk.heap();
-                let grant = heap
-                    .allocate(len as u64)
-                    .map_err(|error| TaskError::Result { error: error.into(), task: self.task })?;
+                let grant = heap.allocate(len as u64).map_err(|error| TaskError::Result {
+                    error: error.into(),
+                    task: (self.name)(),
+                })?;
                 let (start, source) = (heap.address(&grant).as_ptr(), words.as_ptr().cast());
                 // SAFETY: the block has `len` bytes and nobody knows it yet; `words` has as many.
                 unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };
@@ -129,8 +140,8 @@ impl<R: Returnable> TaskHandle<R> {
         let deadline = Instant::now().checked_add(timeout);
         match self.desk.wait(self.index, self.generation, deadline) {
             Some(outcome) => {
-                self.open = false;
-                Ok(value_of(outcome, self.task))
+                self.index = TAKEN;
+                Ok(value_of(outcome, (self.name)()))
             }
             None => Err(self),
         }
@@ -148,19 +159,19 @@ impl<R: Returnable> Future for TaskHandle<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(self.open, "a TaskHandle was polled after it had returned its result");
+        assert!(self.is_open(), "a TaskHandle was polled after it had returned its result");
         let pending = self.desk.watch(self.index, self.generation, context.waker());
         if pending {
             return Poll::Pending;
         }
         let outcome = self.take_outcome();
-        Poll::Ready(value_of(outcome, self.task))
+        Poll::Ready(value_of(outcome, (self.name)()))
     }
 }
 
 impl<R> Drop for TaskHandle<R> {
     fn drop(&mut self) {
-        if self.open {
+        if self.is_open() {
             self.desk.detach(self.index, self.generation);
         }
     }

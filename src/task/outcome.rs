@@ -15,6 +15,48 @@ pub(crate) enum Outcome {
     Garbled(&'static str),
 }
 
+/// An outcome that nobody has asked for yet. There may be millions, so the usual ones are small.
+pub(super) enum Kept {
+    /// A result of up to eight bytes.
+    Word {
+        word: u64,
+        len: u8,
+    },
+    Other(Box<Outcome>),
+}
+
+impl From<Outcome> for Kept {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done(Body::Inline { words, len, attached })
+                if len <= 8 && attached.is_empty() =>
+            {
+                Self::Word { word: words[0], len: len as u8 }
+            }
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+impl From<Kept> for Outcome {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Word { word, len } => {
+                let mut words = [0; INLINE_RESULT_WORDS];
+                words[0] = word;
+                Self::Done(Body::Inline { words, len: len.into(), attached: Vec::new() })
+            }
+            Kept::Other(outcome) => *outcome,
+        }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
 /// Why no worker will finish a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Loss {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
@@ -16,7 +16,9 @@ use crate::sys::{Image, futex_wake};
 use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
 
 thread_local! {
-    /// `Some` while this thread runs a task: where the hook leaves its account of a panic.
+    /// Set while this thread runs a task: the hook keeps an account of a panic then.
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    /// The hook's account of the latest panic of a task.
     static PANIC: RefCell<Option<Account>> = const { RefCell::new(None) };
 }
 
@@ -40,9 +42,8 @@ struct Inline([u64; INLINE_ARGS_WORDS]);
 impl Job<'_> {
     pub(super) fn run(self) {
         let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return };
-        lifeline::forget_old_heaps();
-        let args = running.arguments();
-        let inline = Inline(args.inline);
+        let mut inline = Inline([0; INLINE_ARGS_WORDS]);
+        let args = running.arguments(&mut inline.0);
         let start = if args.is_inline() {
             Some(NonNull::from(&inline).cast())
         } else {
@@ -68,6 +69,7 @@ impl Job<'_> {
         }
         self.worker.control.gate().finished();
         self.worker.count_finished();
+        lifeline::forget_old_heaps();
     }
 }
 
@@ -96,13 +98,14 @@ fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
     let mut frame = unsafe { Frame::new(start, len) };
-    PANIC.set(Some(Account::default()));
+    IN_TASK.set(true);
     let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
-    let account = PANIC.take().unwrap_or_default();
+    IN_TASK.set(false);
     match called {
         Ok(Ok(())) => Ok(frame.take_result()),
         Ok(Err(fault)) => Err(Fault::into(fault)),
         Err(payload) => {
+            let account = PANIC.take().unwrap_or_default();
             drop_payload(payload);
             let Account { message, location, backtrace } = account;
             Err(Report::Panicked { message, location, backtrace })
@@ -131,11 +134,10 @@ pub(super) fn install_panic_hook() {
     }
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        let kept = PANIC.try_with(|account| match account.try_borrow_mut() {
-            Ok(mut account) => account.as_mut().map(|account| *account = describe(info)).is_some(),
-            Err(_) => false,
-        });
-        if !kept.unwrap_or(false) {
+        let in_task = IN_TASK.try_with(Cell::get).unwrap_or(false);
+        let kept =
+            in_task && PANIC.try_with(|account| account.replace(Some(describe(info)))).is_ok();
+        if !kept {
             usual(info);
         }
     }));

@@ -26,16 +26,15 @@ impl<'s> Draft<'s> {
     }
 
     /// Writes the task and makes it claimable. The caller pushes the slot's index next.
-    pub(crate) fn publish(self, code: u64, args: &Arguments) {
+    ///
+    /// `len` bytes of arguments lie in `inline`, or at `offset` in the argument heap.
+    pub(crate) fn publish(self, code: u64, offset: u64, len: u64, inline: &[u64]) {
         let slot = self.slot;
         slot.code.store(code, Ordering::Relaxed);
-        slot.args_offset.store(args.offset, Ordering::Relaxed);
-        slot.args_len.store(args.len, Ordering::Relaxed);
-        if args.is_inline() {
-            let words = args.len.div_ceil(8) as usize;
-            for (cell, word) in slot.inline_args.iter().zip(&args.inline[..words]) {
-                cell.store(*word, Ordering::Relaxed);
-            }
+        slot.args_offset.store(offset, Ordering::Relaxed);
+        slot.args_len.store(len, Ordering::Relaxed);
+        for (cell, word) in slot.inline_args.iter().zip(inline) {
+            cell.store(*word, Ordering::Relaxed);
         }
         let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
         // PAIRS task-visible.
@@ -68,15 +67,14 @@ impl<'s> Running<'s> {
     }
 
     /// Copies the place of the arguments, and the arguments if they are inline.
-    pub(crate) fn arguments(&self) -> Arguments {
-        let mut args = Arguments {
+    pub(crate) fn arguments(&self, inline: &mut [u64; INLINE_ARGS_WORDS]) -> Arguments {
+        let args = Arguments {
             offset: self.slot.args_offset.load(Ordering::Relaxed),
             len: self.slot.args_len.load(Ordering::Relaxed),
-            inline: [0; INLINE_ARGS_WORDS],
         };
         if args.is_inline() {
             let words = args.len.div_ceil(8) as usize;
-            for (word, cell) in args.inline[..words].iter_mut().zip(&self.slot.inline_args) {
+            for (word, cell) in inline[..words].iter_mut().zip(&self.slot.inline_args) {
                 *word = cell.load(Ordering::Relaxed);
             }
         }

@@ -3,7 +3,8 @@
 use std::thread;
 
 use super::super::slot::{Claim, Ending, Phase, Slot};
-use super::{ROUNDS, arguments, result};
+use super::{ROUNDS, result};
+use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::futex_wait;
 
@@ -26,13 +27,15 @@ const SEAT: u16 = 3;
 fn publish(slot: &Slot, word: u64) -> u32 {
     let draft = slot.draft().expect("the slot is free");
     let generation = draft.generation();
-    draft.publish(word + 1, &arguments(word));
+    draft.publish(word + 1, 0, 8, &[word]);
     generation
 }
 
 fn finish(slot: &Slot, seat: u16, ending: Ending, word: u64) {
     let Claim::Run(running) = slot.claim(seat) else { panic!("the slot is not ready") };
-    assert_eq!((running.code(), running.arguments().inline[0]), (word + 1, word));
+    let mut inline = [0; INLINE_ARGS_WORDS];
+    assert_eq!(running.arguments(&mut inline).len, 8);
+    assert_eq!((running.code(), inline[0]), (word + 1, word));
     let finished = running.finish(ending, &result(word * 2));
     assert!(!finished.wake && !finished.ring && !finished.detached);
 }

@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use bell::Bell;
 pub(crate) use layout::{
-    Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, SEATS_MAX, SLOTS_MAX, control_bytes,
+    Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, SEATS_MAX, SLOTS_MAX, Seat, control_bytes,
 };
 pub(crate) use message::{FromParent, FromWorker, Hello, NAME_BYTES_MAX, NO_CODE};
 pub(crate) use release::Releases;

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -303,9 +304,17 @@ pub enum TaskError {
         /// The task's name.
         task: &'static str,
     },
-    /// The task was cancelled before it ran.
-    #[error("task {task} was cancelled before it ran")]
+    /// The task was cancelled, or the executor was killed before it ran.
+    #[error("task {task} was cancelled")]
     Cancelled {
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The task ran longer than its deadline allowed. Its worker was replaced.
+    #[error("task {task} ran longer than its deadline of {limit:?}, its worker was replaced")]
+    DeadlineExceeded {
+        /// The deadline, counted from the start of the run.
+        limit: Duration,
         /// The task's name.
         task: &'static str,
     },
@@ -317,6 +326,20 @@ pub enum TaskError {
         /// The task's name.
         task: &'static str,
     },
+}
+
+/// Why the number of workers was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "{workers} workers were asked for, this executor can have 1 to {most}; \
+         raise Builder::workers_max"
+)]
+#[non_exhaustive]
+pub struct ResizeError {
+    /// The number asked for.
+    pub workers: usize,
+    /// The largest number possible.
+    pub most: usize,
 }
 
 /// Why a shutdown was not orderly.

@@ -1,7 +1,11 @@
 //! The parent's half: an executor owns worker processes, hands them tasks and takes their results.
 
+mod breaker;
 mod builder;
+mod environment;
+mod office;
 mod seat;
+mod submit;
 mod supervisor;
 
 use std::fmt;
@@ -11,14 +15,14 @@ use std::thread::JoinHandle;
 use bytemuck::Pod;
 
 pub use builder::Builder;
-use supervisor::Office;
+use office::Office;
+use submit::store_task;
 
-use crate::archive::{EncodeFailure, Encoded, Encoder, Shared, Storable, encode};
-use crate::control::{Draft, INLINE_ARGS_WORDS};
-use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
+use crate::archive::{Shared, Storable, encode};
+use crate::error::{BuildError, ResizeError, ShareError, ShutdownError};
 use crate::memory::{Array, ArrayMut, Lease, array_bytes};
 use crate::sync::Arc;
-use crate::task::{Desk, TaskFn, TaskHandle, Unavailable, code_of, namer_of, store};
+use crate::task::Desk;
 
 /// A pool of worker processes that run ordinary functions over shared memory.
 ///
@@ -85,74 +89,6 @@ impl Executor {
     /// Configures an executor.
     pub fn builder() -> Builder {
         Builder::new()
-    }
-
-    /// Gives a task to the workers.
-    ///
-    /// `f` is a fn item or a closure that captures nothing, `args` a tuple of its arguments; the
-    /// table at [`Argument`](crate::Argument) says what fits what. Arguments up to 128 bytes travel
-    /// with the task; larger ones are archived into shared memory, once. What was passed by value
-    /// is dropped before this returns, which for a large `Vec` takes as long as freeing it does.
-    ///
-    /// Sleeps while the task table is full of tasks that have not ended, and while the memory
-    /// budget is used up by arguments of tasks under way. Costs no system call while a worker is
-    /// awake.
-    ///
-    /// # Errors
-    ///
-    /// - [`SubmitError::Arguments`]: the arguments cannot be stored; the inner error says why.
-    /// - [`SubmitError::NotInImage`]: the function lies in a shared library.
-    /// - [`SubmitError::Broken`]: workers cannot be started any more; build a new executor.
-    pub fn submit<F, M, A>(&self, f: F, args: A) -> Result<TaskHandle<F::Output>, SubmitError>
-    where
-        F: TaskFn<M, A>,
-    {
-        let name = namer_of(&f);
-        let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
-        let mut announced = None;
-        loop {
-            let (index, draft) = self.desk.draft().map_err(broken)?;
-            match self.post::<F, M, A>(index, draft, code, &args) {
-                Ok(generation) => {
-                    return Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name));
-                }
-                Err(error) => announced = self.wait_for_memory(error, announced)?,
-            }
-        }
-    }
-
-    /// As [`submit`](Self::submit), but never sleeps: gives the arguments back instead.
-    ///
-    /// # Errors
-    ///
-    /// [`TrySubmitError::Full`] while every slot holds a task that has not ended, and
-    /// [`TrySubmitError::Refused`] for what `submit` refuses, or when the budget does not hold the
-    /// arguments now.
-    pub fn try_submit<F, M, A>(
-        &self,
-        f: F,
-        args: A,
-    ) -> Result<TaskHandle<F::Output>, TrySubmitError<A>>
-    where
-        F: TaskFn<M, A>,
-    {
-        let name = namer_of(&f);
-        let Some(code) = code_of(f) else {
-            let error = SubmitError::NotInImage { task: name() };
-            return Err(TrySubmitError::Refused { args, error });
-        };
-        let (index, draft) = match self.desk.try_draft() {
-            Ok(found) => found,
-            Err(Unavailable::Full) => {
-                let slots = self.desk.control().slots().len() as u32;
-                return Err(TrySubmitError::Full { args, slots });
-            }
-            Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
-        };
-        match self.post::<F, M, A>(index, draft, code, &args) {
-            Ok(generation) => Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name)),
-            Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
-        }
     }
 
     /// Archives a value into shared memory, once, to be passed to any number of tasks.
@@ -239,6 +175,24 @@ impl Executor {
         }
     }
 
+    /// Changes how many workers the executor keeps, 1 to [`Builder::workers_max`].
+    ///
+    /// Returns at once. Workers that are too many leave after their present task; new ones take
+    /// tasks as soon as they are ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ResizeError`]: the number is out of its range.
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        let most = self.desk.control().seats().len();
+        if !(1..=most).contains(&workers) {
+            return Err(ResizeError { workers, most });
+        }
+        self.desk.set_workers(workers as u32);
+        self.office.resize(workers as u32);
+        Ok(())
+    }
+
     /// Runs what was submitted, ends the workers, and waits for that. Handles stay valid.
     ///
     /// # Errors
@@ -274,28 +228,6 @@ impl Executor {
         }
     }
 
-    /// Stores the arguments and hands the task to the workers. Returns its generation.
-    fn post<F: TaskFn<M, A>, M, A>(
-        &self,
-        index: u32,
-        draft: Draft<'_>,
-        code: u64,
-        args: &A,
-    ) -> Result<u32, ShareError> {
-        if F::ARGUMENTS == 0 {
-            return Ok(self.desk.post_bare(index, draft, code));
-        }
-        let mut inline = [0; INLINE_ARGS_WORDS];
-        let stored = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to));
-        match stored {
-            Ok(encoded) => Ok(self.desk.post(index, draft, code, &inline, encoded)),
-            Err(error) => {
-                self.desk.abandon(draft);
-                Err(error)
-            }
-        }
-    }
-
     fn allocate(&self, len: u64) -> Result<Lease, ShareError> {
         let heap = self.desk.heap();
         let grant = self.with_room(|| heap.allocate(len).map_err(ShareError::from))?;
@@ -312,36 +244,6 @@ impl Executor {
             result => result,
         }
     }
-
-    /// Sleeps until a task gives argument memory back; an error where none will.
-    ///
-    /// The first time it only announces that this thread is going to sleep: the caller tries once
-    /// more in between, so that no end of a task is missed.
-    fn wait_for_memory(
-        &self,
-        error: ShareError,
-        announced: Option<(u32, bool)>,
-    ) -> Result<Option<(u32, bool)>, ShareError> {
-        match error {
-            ShareError::OutOfMemory { .. } | ShareError::TooManyBlocks { .. } => {}
-            other => return Err(other),
-        }
-        let gate = self.desk.control().gate();
-        match announced {
-            None => {
-                let round = gate.announce();
-                // Looked at before the next try: whoever holds memory now may give it back by then.
-                let may_come = self.desk.holds_arguments();
-                self.desk.keep_finished();
-                Ok(Some((round, may_come)))
-            }
-            Some((_, false)) => Err(error),
-            Some((round, true)) => {
-                gate.sleep(round);
-                Ok(None)
-            }
-        }
-    }
 }
 
 impl Drop for Executor {
@@ -354,21 +256,4 @@ impl Drop for Executor {
 /// Where a slice starts, as a pointer that is never null.
 fn first_of<T>(items: &[T]) -> NonNull<T> {
     NonNull::from(items).cast()
-}
-
-fn broken(unavailable: Unavailable) -> SubmitError {
-    match unavailable {
-        Unavailable::Broken(reason) => SubmitError::Broken { reason: reason.to_string() },
-        Unavailable::Full => SubmitError::Broken { reason: "the task table is full".to_owned() },
-    }
-}
-
-/// Encodes a task's arguments: inline where they fit, else in a block of the argument heap.
-fn store_task(
-    desk: &Desk,
-    inline: &mut [u64; INLINE_ARGS_WORDS],
-    body: impl Fn(&mut Encoder) -> Result<(), EncodeFailure>,
-) -> Result<Encoded, ShareError> {
-    let heap = desk.heap();
-    encode(inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))
 }

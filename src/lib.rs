@@ -86,11 +86,12 @@ pub use archive::{
 #[cfg(feature = "ndarray")]
 pub use archive::{ArchivedShaped, Shaped};
 pub use error::{
-    BuildError, Death, ShareError, ShutdownError, SubmitError, TaskError, TrySubmitError,
+    BuildError, Death, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
+    TrySubmitError,
 };
 pub use executor::{Builder, Executor, Stats};
 pub use memory::{Array, ArrayMut, array};
-pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOutput, View, ViewError};
+pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError};
 pub use worker::init;
 
 /// Keeps the README's program running.

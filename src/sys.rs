@@ -16,7 +16,7 @@ pub(crate) use event::{EventFd, Interest, poll};
 pub(crate) use futex::kill_sleepers;
 pub(crate) use futex::{Word, futex_wait, futex_wake};
 pub(crate) use image::Image;
-pub(crate) use limits::{available_memory, reservation_limit};
+pub(crate) use limits::{OwnMemory, available_memory, reservation_limit};
 pub(crate) use memory::{
     Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
 };

@@ -4,9 +4,11 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{DEADLINE, executor, segments_of};
+use common::{DEADLINE, Gate, executor, segments_of};
 use wharf::Executor;
 
 const ROLE: &str = "WHARF_TEST_ROLE";
@@ -31,12 +33,44 @@ fn parent_program() {
         "busy" => (0..10).map(|_| executor.submit(forever, ()).unwrap()).collect(),
         _ => Vec::new(),
     };
+    if role == "handles Ctrl-C" {
+        finish_on_interrupt(executor);
+        // Nobody reads the harness's own report any more.
+        std::process::exit(0);
+    }
     println!("\npids {:?}", executor.worker_pids());
     if role == "leaves" {
         std::process::exit(0);
     }
     forever();
     drop(tasks);
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_interrupt(_: libc::c_int) {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// As a program does that ends in an orderly way on Ctrl-C: what was submitted still runs.
+fn finish_on_interrupt(executor: Executor) {
+    let handler = note_interrupt as extern "C" fn(libc::c_int);
+    // SAFETY: the handler only stores to an atomic.
+    unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+    let gate = Gate::new();
+    let pass = |path: &str, n: u64| Gate::pass_with(path, n);
+    let tasks: Vec<_> =
+        (0..20u64).map(|n| executor.submit(pass, (gate.path(), n)).unwrap()).collect();
+    gate.wait_for_entry();
+    println!("\npids {:?}", executor.worker_pids());
+    while !INTERRUPTED.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    gate.open();
+    executor.shutdown().unwrap();
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.join().unwrap(), n as u64);
+    }
 }
 
 /// A process that is not a child of this one, watched from before its end.
@@ -64,6 +98,7 @@ fn start(role: &str) -> (Child, Vec<u32>, Vec<Watched>) {
         .args(["--exact", "parent_program", "--nocapture"])
         .env(ROLE, role)
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
     let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
@@ -84,6 +119,21 @@ fn a_killed_parent_leaves_no_process_and_no_shared_memory() {
         parent.kill().unwrap();
         parent.wait().unwrap();
         // All else is memfds, which are gone with the last process that has them.
+        workers.iter().for_each(Watched::wait_for_end);
+        assert_eq!(segments_of(parent.id()), Vec::<String>::new(), "{role}");
+    }
+}
+
+/// Ctrl-C goes to the whole process group, workers included.
+#[test]
+fn an_interrupt_of_the_process_group_ends_in_an_orderly_way() {
+    for (role, survives) in [("idle", false), ("busy", false), ("handles Ctrl-C", true)] {
+        let (mut parent, _, workers) = start(role);
+        // SAFETY: no pointer is passed. The group is the one that the parent was started in.
+        assert_eq!(unsafe { libc::kill(-(parent.id() as i32), libc::SIGINT) }, 0);
+        let status = parent.wait().unwrap();
+        assert_eq!(status.success(), survives, "{role}: {status}");
+        assert_eq!(status.signal() == Some(libc::SIGINT), !survives, "{role}: {status}");
         workers.iter().for_each(Watched::wait_for_end);
         assert_eq!(segments_of(parent.id()), Vec::<String>::new(), "{role}");
     }

@@ -57,7 +57,8 @@ pub(crate) struct Seat {
     pub(crate) finished: AtomicU64,
     /// Not 0: the parent holds releases that did not fit into `releases`.
     pub(crate) backlog: AtomicU32,
-    _spare: AtomicU32,
+    /// Not 0: the worker is to leave after its present task.
+    pub(crate) leave: AtomicU32,
     pub(crate) releases: CachePadded<ReleaseCells>,
 }
 

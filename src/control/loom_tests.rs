@@ -4,17 +4,18 @@
 //! `deaths` a worker is killed before each of its accesses in turn.
 
 mod deaths;
+mod leaving;
 
 use loom::model::Builder;
 use loom::thread;
 
+use super::INLINE_ARGS_WORDS;
 use super::gate::Gate;
 use super::layout::Seat;
 use super::release::Releases;
 use super::ring::Ring;
 use super::slot::{Claim, Ending, Phase, ResultPlace, Slot};
 use super::wake::{Bed, Wake};
-use super::{Arguments, INLINE_ARGS_WORDS};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{futex_wait, futex_wake};
 
@@ -112,7 +113,7 @@ impl Table {
                     return found;
                 }
             }
-            wake.sleep(seat, || !ring.is_empty() || closing());
+            wake.sleep(seat, None, || !ring.is_empty() || closing());
             woken = true;
         }
     }
@@ -121,7 +122,8 @@ impl Table {
     fn run(&self, seat: usize, index: u32) -> bool {
         let slot = &self.slots[index as usize];
         let Claim::Run(running) = slot.claim(seat as u16) else { return false };
-        assert_eq!((running.code(), running.arguments().len), (7, 200), "the draft is visible");
+        let args = running.arguments(&mut [0; INLINE_ARGS_WORDS]);
+        assert_eq!((running.code(), args.len), (7, 200), "the draft is visible");
         let place = ResultPlace { heap: 9, len: 11, ..ResultPlace::default() };
         if running.finish(Ending::Done, &place).wake {
             futex_wake(slot.futex(), u32::MAX);

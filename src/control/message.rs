@@ -32,6 +32,12 @@ pub(crate) struct Hello {
     pub(crate) start_code: u64,
     pub(crate) start_offset: u64,
     pub(crate) start_len: u64,
+    /// The worker leaves after so many tasks; 0: never.
+    pub(crate) tasks_max: u64,
+    /// The worker leaves after a task that leaves it with more memory of its own; 0: never.
+    pub(crate) memory_max: u64,
+    /// The worker leaves when it has had nothing to do for so long; 0: never.
+    pub(crate) idle_ns: u64,
 }
 
 /// A message to a worker.
@@ -61,6 +67,10 @@ pub(crate) enum FromWorker {
     WantHeap {
         id: u64,
     },
+    /// It leaves between two tasks, as it was asked to. `idle`: because there was nothing to do.
+    Leaving {
+        idle: bool,
+    },
 }
 
 /// The head of every message.
@@ -80,6 +90,7 @@ const NO_HEAP: u64 = 3;
 const READY: u64 = 4;
 const FAILED: u64 = 5;
 const WANT_HEAP: u64 = 6;
+const LEAVING: u64 = 7;
 
 impl FromParent {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -111,6 +122,7 @@ impl FromWorker {
                 message(FAILED, u64::from(*in_start), 0, &cause.as_bytes()[..end])
             }
             Self::WantHeap { id } => message(WANT_HEAP, *id, 0, &[]),
+            Self::Leaving { idle } => message(LEAVING, u64::from(*idle), 0, &[]),
         }
     }
 
@@ -124,6 +136,7 @@ impl FromWorker {
                 Some(Self::Failed { in_start: head.a != 0, cause })
             }
             WANT_HEAP => Some(Self::WantHeap { id: head.a }),
+            LEAVING => Some(Self::Leaving { idle: head.a != 0 }),
             _ => None,
         }
     }
@@ -149,6 +162,7 @@ mod tests {
         let worker = [
             FromWorker::Ready,
             FromWorker::WantHeap { id: 7 },
+            FromWorker::Leaving { idle: true },
             FromWorker::Failed { in_start: true, cause: "ä".repeat(4000) },
         ];
         for sent in worker {

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!            publish        claim             finish
-//!   Free -> Draft -> Ready -------> Running(w) ----> Done | Failed
-//!    ^        ^        |               | w died          |
+//!   Free -> Draft -> Ready <------> Running(w) ----> Done | Failed
+//!    ^        ^        |     retry     | doom            |
+//!    |        |        |            Doomed(w)            |
+//!    |        |        |               | w died          |
 //!    |        |        +---------------+------> Lost     |  collect
 //!    |        +------------------------------------+-----+
 //!    +----------- the drafter is done, generation + 1
@@ -27,6 +29,8 @@ const RUNNING: u64 = 3;
 const DONE: u64 = 4;
 const FAILED: u64 = 5;
 const LOST: u64 = 6;
+/// Running, but its worker is going to be killed: whatever it does, the task will be lost.
+const DOOMED: u64 = 7;
 const STATE: u64 = 0xf;
 
 /// A thread of the parent sleeps on the word.
@@ -35,6 +39,8 @@ const WAITED: u64 = 1 << 4;
 const WATCHED: u64 = 1 << 5;
 /// Nobody holds a handle any more.
 const DETACHED: u64 = 1 << 6;
+/// The supervisor wants to hear of the beginning: the task has a deadline.
+const TIMED: u64 = 1 << 7;
 
 const OWNER_SHIFT: u32 = 8;
 const OWNER: u64 = 0xffff << OWNER_SHIFT;
@@ -48,7 +54,7 @@ const GENERATION: u64 = !0 << ECHO_SHIFT;
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    /// Bits 0..=3 state, 4..=6 flags, 8..=23 owner, 24..=31 the generation's lowest byte, 32..=63
+    /// Bits 0..=3 state, 4..=7 flags, 8..=23 owner, 24..=31 the generation's lowest byte, 32..=63
     /// generation. The low half is a futex.
     word: AtomicU64,
     /// The trampoline, as an offset in the image.
@@ -121,11 +127,13 @@ pub(crate) enum Claim<'s> {
 
 /// What a worker has to do after it finished a task.
 #[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Finished {
     pub(crate) wake: bool,
     pub(crate) ring: bool,
     pub(crate) detached: bool,
+    /// The result is not wanted any more, and this process is going to be killed.
+    pub(crate) doomed: bool,
 }
 
 impl Slot {
@@ -157,7 +165,7 @@ impl Slot {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claim::Run(Running::of(self)),
+                Ok(_) => return Claim::Run(Running::of(self, claimed)),
                 Err(seen) => word = seen,
             }
         }
@@ -182,6 +190,11 @@ impl Slot {
     /// Parent: leaves the task to itself. An error means that it ended, and has to be collected.
     pub(crate) fn detach_mark(&self, generation: u32) -> Result<(), Phase> {
         self.mark(generation, WATCHED | DETACHED).map(drop)
+    }
+
+    /// Parent: asks that the supervisor's bell be rung when the task begins.
+    pub(crate) fn time_mark(&self, generation: u32) -> Result<(), Phase> {
+        self.mark(generation, TIMED).map(drop)
     }
 
     fn mark(&self, generation: u32, flags: u64) -> Result<u64, Phase> {
@@ -221,6 +234,28 @@ impl Slot {
         self.lose(|word| word & STATE == READY && generation_of(word) == wanted).is_some()
     }
 
+    /// Parent: condemns the worker that runs the task. True: the supervisor has to kill it, and
+    /// only it: until its burial the slot says whom.
+    pub(crate) fn doom(&self, generation: u32) -> bool {
+        let wanted = word_of(generation);
+        let running = |word| word & STATE == RUNNING && generation_of(word) == wanted;
+        self.change(running, |word| word & !STATE | DOOMED).is_some()
+    }
+
+    /// Supervisor: the seat whose worker is condemned for this task.
+    pub(crate) fn doomed(&self) -> Option<u16> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & STATE == DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
+    }
+
+    /// Supervisor: queues the task again that a dead worker was running, unless it was condemned
+    /// for it. The caller pushes its index. Returns its generation.
+    pub(crate) fn requeue(&self, seat: u16) -> Option<u32> {
+        let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
+        let running = |word| word & (STATE | OWNER) == owned;
+        self.change(running, |word| word & !(STATE | OWNER) | READY)
+    }
+
     /// Supervisor: ends a queued task, whichever it is. Returns its generation.
     pub(crate) fn lose_queued(&self) -> Option<u32> {
         self.lose(|word| word & STATE == READY)
@@ -228,8 +263,8 @@ impl Slot {
 
     /// Supervisor: ends the task that a dead worker was running. Returns its generation.
     pub(crate) fn lose_running(&self, seat: u16) -> Option<u32> {
-        let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
-        self.lose(|word| word & (STATE | OWNER) == owned)
+        let owner = u64::from(seat) << OWNER_SHIFT;
+        self.lose(|word| matches!(word & STATE, RUNNING | DOOMED) && word & OWNER == owner)
     }
 
     /// Tells whether a thread of the parent has announced that it sleeps on the slot.
@@ -244,7 +279,7 @@ impl Slot {
 
     /// Tells whether the slot holds a task that has not ended.
     pub(crate) fn is_pending(&self) -> bool {
-        matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING)
+        matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING | DOOMED)
     }
 
     /// Tells whether the slot can be drafted, or collected and then drafted.
@@ -259,10 +294,15 @@ impl Slot {
     }
 
     fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
+        self.change(which, |word| word & !STATE | LOST)
+    }
+
+    /// Changes a word that is as `which` says. Returns its generation.
+    fn change(&self, which: impl Fn(u64) -> bool, to: impl Fn(u64) -> u64) -> Option<u32> {
         let mut word = self.word.load(Ordering::Acquire);
         while which(word) {
-            let lost = word & !STATE | LOST;
-            match self.word.compare_exchange_weak(word, lost, Ordering::AcqRel, Ordering::Acquire) {
+            let next = to(word);
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
                 Err(seen) => word = seen,
             }
@@ -329,7 +369,7 @@ fn phase_of(word: u64, generation: u32) -> Phase {
     }
     match word & STATE {
         READY => Phase::Queued,
-        RUNNING => Phase::Running,
+        RUNNING | DOOMED => Phase::Running,
         DONE | FAILED | LOST => Phase::Finished,
         _ => Phase::Gone,
     }

@@ -38,7 +38,7 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
                 wake.found(seat);
             }
             let Some(index) = index else {
-                wake.sleep(seat, || !ring.is_empty() || closing());
+                wake.sleep(seat, None, || !ring.is_empty() || closing());
                 continue;
             };
             if !ring.is_empty() {

@@ -3,6 +3,8 @@
 //! Each worker has a bit in `sleeping` and one in `searching`. Bits and not counters: when a worker
 //! dies, the supervisor clears its bits, and nothing else has to be put right.
 
+use std::time::Duration;
+
 use super::layout::Seat;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::{futex_wait, futex_wake};
@@ -32,14 +34,12 @@ impl<'c> Wake<'c> {
     }
 
     /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
-    pub(crate) fn notify(&self) {
+    /// False: nobody sleeps or searches.
+    pub(crate) fn notify(&self) -> bool {
         // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees the pushed work.
         // PAIRS search: either this sees the searcher's bit gone, or the searcher sees the work.
         fence(Ordering::SeqCst);
-        if self.anyone_searches() {
-            return;
-        }
-        self.wake_one();
+        self.anyone_searches() || self.wake_one()
     }
 
     /// Producer: tells whether a worker is awake and looking for work.
@@ -110,7 +110,16 @@ impl<'c> Wake<'c> {
     }
 
     /// Worker: sleeps until it is notified, unless `has_work` finds something at the last moment.
-    pub(crate) fn sleep(&self, seat: usize, has_work: impl FnOnce() -> bool) {
+    /// False: nobody has notified this worker; `timeout` may have passed.
+    ///
+    /// Who is going to leave then looks for work once more: what was pushed before the bit was
+    /// taken away is seen, and who pushes later sees that the bit is gone.
+    pub(crate) fn sleep(
+        &self,
+        seat: usize,
+        timeout: Option<Duration>,
+        has_work: impl FnOnce() -> bool,
+    ) -> bool {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
         let park = &*self.seats[seat].park;
         park.store(0, Ordering::Relaxed);
@@ -118,11 +127,17 @@ impl<'c> Wake<'c> {
         bed.sleeping.fetch_or(bit, Ordering::SeqCst);
         // PAIRS sleep.
         fence(Ordering::SeqCst);
-        if !has_work() {
-            futex_wait(park, 0, None);
+        let found = has_work();
+        if !found {
+            futex_wait(park, 0, timeout);
         }
         // Still set after a signal or at the last moment: no notifier has chosen this worker.
-        bed.sleeping.fetch_and(!bit, Ordering::SeqCst);
+        let was_chosen = bed.sleeping.fetch_and(!bit, Ordering::SeqCst) & bit == 0;
+        if !was_chosen {
+            // PAIRS sleep.
+            fence(Ordering::SeqCst);
+        }
+        found || was_chosen
     }
 
     /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the

@@ -5,8 +5,10 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use super::seat::Plan;
-use super::supervisor::{self, Office};
+use super::environment::{depth_limit, worker_env};
+use super::office::Office;
+use super::seat::{Plan, Terms};
+use super::supervisor;
 use super::{Executor, first_of, store_task};
 use crate::archive::{EncodeFailure, Encoder};
 use crate::control::{
@@ -24,6 +26,8 @@ const TASK_SLOTS: u32 = 4096;
 const SPIN: Duration = Duration::from_micros(50);
 /// The longest spin that can be set.
 const SPIN_MAX: Duration = Duration::from_millis(100);
+/// How many workers an executor can have unless `workers_max` says otherwise.
+const WORKERS_MAX: u64 = 64;
 /// The smallest memory budget.
 const BUDGET_MIN: u64 = 1 << 20;
 
@@ -39,6 +43,8 @@ const BUDGET_MIN: u64 = 1 << 20;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     workers: Option<usize>,
+    workers_max: Option<usize>,
+    terms: Terms,
     task_slots: u32,
     budget_bytes: Option<u64>,
     retain_bytes: Option<u64>,
@@ -61,6 +67,8 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("workers", &self.workers)
+            .field("workers_max", &self.workers_max)
+            .field("terms", &self.terms)
             .field("task_slots", &self.task_slots)
             .field("memory_budget", &self.budget_bytes)
             .field("retain_memory", &self.retain_bytes)
@@ -76,6 +84,8 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             workers: None,
+            workers_max: None,
+            terms: Terms::default(),
             task_slots: TASK_SLOTS,
             budget_bytes: None,
             retain_bytes: None,
@@ -91,6 +101,41 @@ impl Builder {
     /// Default: the cores that this process may use (affinity and cgroup limits honoured).
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how many workers [`Executor::resize`] may ask for, up to 1024. Default 64, or what
+    /// [`workers`](Self::workers) asks for if that is more.
+    ///
+    /// Each takes 1.5 KiB of `/dev/shm`.
+    pub fn workers_max(mut self, workers: usize) -> Self {
+        self.workers_max = Some(workers);
+        self
+    }
+
+    /// Replaces each worker after it has run so many tasks. For code that leaks.
+    ///
+    /// The worker leaves between two tasks, and no task notices. Default: never. Zero means never.
+    pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
+        self.terms.tasks_max = tasks;
+        self
+    }
+
+    /// Replaces a worker when it has more than so many bytes of memory of its own between two
+    /// tasks: its heap and stacks, not arguments and results in shared memory.
+    ///
+    /// Costs one system call a task. Default: never. Zero means never.
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
+        self.terms.memory_max = bytes;
+        self
+    }
+
+    /// Lets workers leave that have had nothing to do for so long. They come back when tasks are
+    /// queued, each within milliseconds.
+    ///
+    /// Default: they stay. Zero means that too.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.terms.idle = timeout;
         self
     }
 
@@ -190,12 +235,14 @@ impl Builder {
         check("task_slots", self.task_slots.into(), 1, u64::from(SLOTS_MAX))?;
         check("memory_budget", budget, BUDGET_MIN, u64::MAX)?;
         check("spin (in ns)", self.spin.as_nanos() as u64, 0, SPIN_MAX.as_nanos() as u64)?;
-        let workers = workers as u32;
+        let seats = self.workers_max.map_or(workers.max(WORKERS_MAX), |n| n as u64);
+        check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
+        let (workers, seats) = (workers as u32, seats as u32);
 
         sweep();
         let name = SegmentName::new();
-        let control = Control::create(&name, self.task_slots, workers).map_err(|source| {
-            let bytes = control_bytes(self.task_slots, workers) as u64;
+        let control = Control::create(&name, self.task_slots, seats).map_err(|source| {
+            let bytes = control_bytes(self.task_slots, seats) as u64;
             BuildError::ControlSegment { bytes, source }
         })?;
         // From here on the name goes with the plan.
@@ -222,7 +269,6 @@ impl Builder {
 
         let plan = Plan {
             name,
-            workers,
             family,
             heap_bytes,
             retain_bytes: retain(4 * u64::from(workers)),
@@ -230,11 +276,12 @@ impl Builder {
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),
             env: worker_env(self.env, cores, workers, depth, self.max_depth),
+            terms: self.terms,
             start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
             start_place: start.as_ref().map(|(_, lease)| lease.place()),
             _start: Mutex::new(start.map(|(_, lease)| lease)),
         };
-        let office = Arc::new(Office::new());
+        let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
         let supervisor =
             supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
         let pid = sys::current_pid();
@@ -250,21 +297,13 @@ impl Builder {
         if !Image::get().is_main() {
             return Err(BuildError::NotMainImage);
         }
-        let (depth, limit) = (crate::worker::depth() + 1, self.depth_limit());
+        let (depth, limit) = (crate::worker::depth() + 1, depth_limit(self.max_depth));
         if depth > limit {
             return Err(BuildError::TooDeep { depth, limit });
         }
         Ok(depth)
     }
-
-    fn depth_limit(&self) -> u32 {
-        let outer = std::env::var(MAX_DEPTH_VARIABLE).ok().and_then(|text| text.parse().ok());
-        outer.unwrap_or(self.max_depth)
-    }
 }
-
-/// The depth limit that the outermost executor has set.
-const MAX_DEPTH_VARIABLE: &str = "WHARF_MAX_DEPTH";
 
 impl OnStart {
     /// Stores the arguments, in the heap whatever their size: they are kept for replacements.
@@ -320,35 +359,6 @@ fn check(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(),
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> BuildError {
     move |source| BuildError::System { what, source }
-}
-
-fn worker_env(
-    user: Vec<(OsString, OsString)>,
-    cores: u32,
-    workers: u32,
-    depth: u32,
-    max_depth: u32,
-) -> Vec<(OsString, OsString)> {
-    const THREAD_COUNTS: [&str; 7] = [
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "RAYON_NUM_THREADS",
-    ];
-    let threads = (cores / workers).max(1).to_string();
-    let unset = THREAD_COUNTS.into_iter().filter(|key| std::env::var_os(key).is_none());
-    let mut env: Vec<(OsString, OsString)> =
-        unset.map(|key| (key.into(), threads.clone().into())).collect();
-    if std::env::var_os(MAX_DEPTH_VARIABLE).is_none() {
-        env.push((MAX_DEPTH_VARIABLE.into(), max_depth.to_string().into()));
-    }
-    env.extend(user);
-    // After the user's: these are not for changing.
-    env.push((crate::worker::DEPTH_VARIABLE.into(), depth.to_string().into()));
-    env
 }
 
 impl Plan {

@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::builder::OwnedName;
 use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
 use crate::error::Death;
 use crate::memory::{Lease, Place, RemoteHeap, new_heap_id};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys::{self, Exit, Image, PidFd, Socket};
 use crate::task::Desk;
 use crate::worker::{ENTRY, WORKER_VARIABLE, worker_token};
@@ -20,17 +20,25 @@ use crate::worker::{ENTRY, WORKER_VARIABLE, worker_token};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) name: OwnedName,
-    pub(super) workers: u32,
     pub(super) family: u64,
     pub(super) heap_bytes: u64,
     pub(super) retain_bytes: u64,
     pub(super) spin: Duration,
     pub(super) searchers_max: u32,
     pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) terms: Terms,
     pub(super) start_code: u64,
     pub(super) start_place: Option<Place>,
     /// Keeps the arguments of the start function for replacements.
     pub(super) _start: Mutex<Option<Arc<Lease>>>,
+}
+
+/// When a worker leaves by itself. Zero: never.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    pub(super) tasks_max: u64,
+    pub(super) memory_max: u64,
+    pub(super) idle: Duration,
 }
 
 /// A worker process.
@@ -41,6 +49,10 @@ pub(super) struct Process {
     /// `None` once the worker closed its end.
     pub(super) socket: Option<Socket>,
     pub(super) ready: bool,
+    /// Since when: started, then ready.
+    pub(super) since: Instant,
+    /// It has said that it leaves. `Some(true)`: because there was nothing to do.
+    pub(super) leaving: Option<bool>,
     /// It has said that it cannot work.
     pub(super) failed: bool,
 }
@@ -68,7 +80,9 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         })?;
-        let process = Self { pid, pidfd, socket: Some(ours), ready: false, failed: false };
+        let (socket, since) = (Some(ours), Instant::now());
+        let process =
+            Self { pid, pidfd, socket, ready: false, since, leaving: None, failed: false };
         // Before the greeting: the worker may have finished a task by the time that it returns.
         let heap = Arc::new(heap);
         desk.seat_heap(seat, Arc::clone(&heap));
@@ -109,6 +123,7 @@ impl Process {
         segment[..name.len()].copy_from_slice(name);
         let control = desk.control();
         Releases::over(&control.seats()[seat].releases.0).clear();
+        control.seats()[seat].leave.store(0, Ordering::SeqCst);
         let start = plan.start_place();
         let hello = Hello {
             image: Image::get().id().0,
@@ -126,6 +141,9 @@ impl Process {
             start_code: plan.start_code,
             start_offset: start.offset,
             start_len: start.len,
+            tasks_max: plan.terms.tasks_max,
+            memory_max: plan.terms.memory_max,
+            idle_ns: plan.terms.idle.as_nanos() as u64,
         };
         let args = sys::reopen_read_only(desk.heap().fd())?;
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];

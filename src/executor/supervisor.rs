@@ -1,100 +1,22 @@
 //! The thread that looks after the workers: starts them, hears of their ends, replaces them.
 //!
 //! It is not on the path of a task that goes well. It sleeps in `poll` on a bell, on each worker's
-//! pidfd and on each worker's socket; everything that it does is an answer to one of them.
+//! pidfd and on each worker's socket; everything that it does is an answer to one of them, or to a
+//! task's deadline.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::breaker::Breaker;
+use super::office::{Office, Orders};
 use super::seat::{Plan, Process};
-use crate::control::{Bell, FromWorker};
+use crate::control::FromWorker;
 use crate::error::{BuildError, Death};
-use crate::sync::{Arc, Condvar, Mutex, Ordering, PoisonError, lock};
+use crate::sync::{Arc, Ordering};
 use crate::sys::{Interest, poll};
 use crate::task::{Desk, Loss};
-
-/// Starts that fail in a row, over all seats, before the executor gives up.
-const FAILED_STARTS_MAX: u32 = 5;
-/// The pause after a failed start; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// Where the executor and its supervisor meet.
-#[derive(Debug)]
-pub(super) struct Office {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    closing: bool,
-    killed: bool,
-    bell: Option<Arc<Bell>>,
-    pids: Vec<u32>,
-    deaths: u64,
-    /// `Some` once all workers were ready, or one failed to start.
-    started: Option<Result<(), BuildError>>,
-}
-
-impl Office {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new() }
-    }
-
-    pub(super) fn pids(&self) -> Vec<u32> {
-        lock(&self.state).pids.clone()
-    }
-
-    pub(super) fn deaths(&self) -> u64 {
-        lock(&self.state).deaths
-    }
-
-    pub(super) fn is_killed(&self) -> bool {
-        lock(&self.state).killed
-    }
-
-    /// Asks for an orderly end.
-    pub(super) fn close(&self) {
-        self.ask(|state| state.closing = true);
-    }
-
-    /// Asks for an end at once.
-    pub(super) fn kill(&self) {
-        self.ask(|state| (state.closing, state.killed) = (true, true));
-    }
-
-    /// Waits until every worker is ready, or one has failed.
-    pub(super) fn wait_until_ready(&self) -> Result<(), BuildError> {
-        let mut state = lock(&self.state);
-        loop {
-            if let Some(result) = state.started.take() {
-                state.started = Some(Ok(()));
-                return result;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn ask(&self, change: impl FnOnce(&mut State)) {
-        let mut state = lock(&self.state);
-        change(&mut state);
-        if let Some(bell) = &state.bell {
-            bell.ring_anyway();
-        }
-    }
-
-    /// Tells the builder how the start went; only the first word counts.
-    fn announce(&self, result: Result<(), BuildError>) {
-        lock(&self.state).started.get_or_insert(result);
-        self.changed.notify_all();
-    }
-
-    fn is_started(&self) -> bool {
-        lock(&self.state).started.is_some()
-    }
-}
 
 /// Starts the supervisor. Its thread lives until the last worker has ended.
 pub(super) fn start(
@@ -102,14 +24,15 @@ pub(super) fn start(
     office: &Arc<Office>,
     plan: Plan,
 ) -> io::Result<JoinHandle<()>> {
-    lock(&office.state).bell = Some(Arc::clone(desk.bell()));
-    let seats = (0..plan.workers).map(|_| Seat::Empty { since: Instant::now() }).collect();
+    let workers = office.orders().workers;
+    let seat = |index| if index < workers as usize { Seat::empty() } else { Seat::Vacant };
     let supervisor = Supervisor {
         desk: Arc::clone(desk),
         office: Arc::clone(office),
         plan,
-        seats,
-        failed_starts: 0,
+        seats: (0..desk.control().seats().len()).map(seat).collect(),
+        workers: workers as usize,
+        breaker: Breaker::default(),
     };
     let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
     thread.spawn(move || {
@@ -142,12 +65,25 @@ struct Supervisor {
     office: Arc<Office>,
     plan: Plan,
     seats: Vec<Seat>,
-    failed_starts: u32,
+    /// The first so many seats are to be taken.
+    workers: usize,
+    breaker: Breaker,
 }
 
 enum Seat {
-    Empty { since: Instant },
+    /// To be filled.
+    Empty {
+        since: Instant,
+    },
     Taken(Process),
+    /// Not to be filled: beyond the number of workers, or nobody was needed.
+    Vacant,
+}
+
+impl Seat {
+    fn empty() -> Self {
+        Self::Empty { since: Instant::now() }
+    }
 }
 
 /// What woke the supervisor.
@@ -160,20 +96,26 @@ enum Event {
 impl Supervisor {
     fn run(mut self) {
         loop {
-            let (closing, killed) = self.read_orders();
-            if killed {
+            let orders = self.office.orders();
+            self.make_known(orders);
+            if orders.killed {
                 self.desk.give_up(Loss::Cancelled);
                 self.processes().for_each(|process| process.pidfd.kill());
             }
+            let alarm = self.desk.check_deadlines();
+            self.kill_condemned();
+            let vacant = self.note_vacancies();
+            let queued = if orders.closing || vacant { self.desk.count_queued() } else { 0 };
             let hopeless = self.desk.broken().is_some();
-            let wanted = !hopeless && (!closing || self.desk.has_queued());
-            let pause = if wanted { self.fill_seats() } else { None };
+            let wanted = !hopeless && (!orders.closing || queued > 0);
+            let pause = if wanted { self.fill_seats(queued) } else { None };
             let empty = self.processes().next().is_none();
-            if closing && empty && (hopeless || !self.desk.has_queued()) {
+            if orders.closing && empty && (hopeless || self.desk.count_queued() == 0) {
                 break;
             }
+            let pause = [pause, alarm].into_iter().flatten().min();
             for event in self.wait(pause) {
-                self.handle(event, closing);
+                self.handle(event, orders.closing);
             }
         }
         self.desk.look_around();
@@ -182,28 +124,63 @@ impl Supervisor {
     fn processes(&self) -> impl Iterator<Item = &Process> {
         self.seats.iter().filter_map(|seat| match seat {
             Seat::Taken(process) => Some(process),
-            Seat::Empty { .. } => None,
+            Seat::Empty { .. } | Seat::Vacant => None,
         })
     }
 
-    /// What the executor wants. Closing is made known to the workers here.
-    fn read_orders(&self) -> (bool, bool) {
-        let state = lock(&self.office.state);
+    /// Tells the workers what the executor wants of them.
+    fn make_known(&mut self, orders: Orders) {
         let control = self.desk.control();
-        if state.closing && control.header().closing.swap(1, Ordering::SeqCst) == 0 {
+        if orders.closing && control.header().closing.swap(1, Ordering::SeqCst) == 0 {
             control.wake().wake_all();
         }
-        (state.closing, state.killed)
+        let workers = orders.workers as usize;
+        if workers == self.workers {
+            return;
+        }
+        self.workers = workers;
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let stays = index < workers;
+            control.seats()[index].leave.store(u32::from(!stays), Ordering::SeqCst);
+            match seat {
+                Seat::Vacant if stays => *seat = Seat::empty(),
+                Seat::Empty { .. } if !stays => *seat = Seat::Vacant,
+                _ => {}
+            }
+        }
+        control.wake().wake_all();
     }
 
-    /// Starts workers on empty seats. Returns how long to wait before trying again.
-    fn fill_seats(&mut self) -> Option<Duration> {
-        let pause = match self.failed_starts {
-            0 => Duration::ZERO,
-            n => FIRST_PAUSE * 2_u32.saturating_pow(n - 1),
-        };
+    /// Kills the workers whose tasks are cancelled or over their time. No other task is theirs: who
+    /// finishes a task that was taken from it begins none.
+    fn kill_condemned(&self) {
+        for index in self.desk.condemned() {
+            if let Some(Seat::Taken(process)) = self.seats.get(index) {
+                process.pidfd.kill();
+            }
+        }
+    }
+
+    /// Tells whether workers have left for want of work. Who pushes a task from here on rings then.
+    fn note_vacancies(&self) -> bool {
+        let seats = self.seats[..self.workers].iter();
+        let vacant = seats.filter(|seat| matches!(seat, Seat::Vacant)).count();
+        self.desk.set_vacant(vacant as u32);
+        vacant > 0
+    }
+
+    /// Starts workers on empty seats, and on vacant ones if tasks are queued. Returns how long to
+    /// wait before trying again.
+    fn fill_seats(&mut self, queued: usize) -> Option<Duration> {
+        let starting = self.processes().filter(|process| !process.ready).count();
+        let vacant = self.seats[..self.workers].iter_mut();
+        vacant
+            .filter(|seat| matches!(seat, Seat::Vacant))
+            .take(queued.saturating_sub(starting))
+            .for_each(|seat| *seat = Seat::empty());
+        let pause = self.breaker.pause();
         let mut next_try: Option<Duration> = None;
-        for index in 0..self.seats.len() {
+        for index in 0..self.workers {
             let Seat::Empty { since } = &self.seats[index] else { continue };
             let left = pause.saturating_sub(since.elapsed());
             if !left.is_zero() {
@@ -213,9 +190,9 @@ impl Supervisor {
             match Process::start(&self.plan, &self.desk, index) {
                 Ok(process) => self.seats[index] = Seat::Taken(process),
                 Err(error) => {
-                    self.seats[index] = Seat::Empty { since: Instant::now() };
+                    self.seats[index] = Seat::empty();
                     self.start_failed(index, false, error.to_string());
-                    return Some(FIRST_PAUSE);
+                    return Some(self.breaker.pause());
                 }
             }
         }
@@ -268,6 +245,7 @@ impl Supervisor {
                 process.failed = true;
                 self.start_failed(index, in_start, cause);
             }
+            Some(FromWorker::Leaving { idle }) => process.leaving = Some(idle),
             Some(FromWorker::WantHeap { id }) => {
                 // A worker that cannot be answered would wait for ever.
                 if process.send_heap(&self.desk, id).is_err() {
@@ -280,11 +258,25 @@ impl Supervisor {
 
     fn worker_ready(&mut self, index: usize) {
         let Seat::Taken(process) = &mut self.seats[index] else { return };
-        process.ready = true;
-        self.failed_starts = 0;
-        lock(&self.office.state).pids.push(process.pid);
-        event!("worker ready", pid = process.pid, seat = index);
-        if self.processes().filter(|process| process.ready).count() == self.seats.len() {
+        if process.ready {
+            return;
+        }
+        (process.ready, process.since) = (true, Instant::now());
+        let pid = process.pid;
+        self.breaker.started();
+        self.office.enlist(pid);
+        event!("worker ready", pid = pid, seat = index);
+        self.announce_start();
+    }
+
+    /// Tells the builder when every worker has come up. Some may have left again, idle.
+    fn announce_start(&self) {
+        let is_up = |seat: &Seat| match seat {
+            Seat::Taken(process) => process.ready,
+            Seat::Vacant => true,
+            Seat::Empty { .. } => false,
+        };
+        if self.seats[..self.workers].iter().all(is_up) {
             self.office.announce(Ok(()));
         }
     }
@@ -292,23 +284,28 @@ impl Supervisor {
     fn bury(&mut self, index: usize, closing: bool) {
         // A last word may have come together with the end.
         self.hear_last_words(index);
-        let empty = Seat::Empty { since: Instant::now() };
-        let Seat::Taken(process) = std::mem::replace(&mut self.seats[index], empty) else { return };
+        let Seat::Taken(process) = std::mem::replace(&mut self.seats[index], Seat::empty()) else {
+            return;
+        };
         let (death, pid) = (process.bury(), process.pid);
-        let left = closing && death == Death::Code(0);
-        {
-            let mut state = lock(&self.office.state);
-            state.pids.retain(|&other| other != pid);
-            state.deaths += u64::from(!left && !state.killed);
+        let left = death == Death::Code(0) && (closing || process.leaving.is_some());
+        let unasked = !left && !self.desk.is_condemned(index) && !self.office.orders().killed;
+        if index >= self.workers || left && process.leaving == Some(true) {
+            self.seats[index] = Seat::Vacant;
         }
+        self.office.strike(pid, unasked);
         event!("worker ended", pid = pid, seat = index, death = %death);
-        self.desk.bury(index, &Loss::Died { death, pid });
-        if !process.ready && !process.failed && !left {
-            self.start_failed(
-                index,
-                self.plan.start_place.is_some(),
-                format!("it ended by {death}"),
-            );
+        let was_running = self.desk.bury(index, &Loss::Died { death, pid });
+        if left || process.failed {
+            return self.announce_start();
+        }
+        let cause = format!("it ended by {death}");
+        if !process.ready {
+            self.start_failed(index, self.plan.start_place.is_some(), cause);
+        } else if unasked && !was_running {
+            let finished = self.desk.control().tasks_finished();
+            let reason = self.breaker.idle_death(process.since.elapsed(), finished, &cause);
+            self.give_up(reason);
         }
     }
 
@@ -330,17 +327,20 @@ impl Supervisor {
     fn start_failed(&mut self, index: usize, in_start: bool, cause: String) {
         let seat = index as u32;
         event!("worker failed to start", seat = seat, cause = cause);
-        self.failed_starts += 1;
-        if !self.office.is_started() {
-            self.desk.give_up(Loss::Cancelled);
-            self.office.announce(Err(if in_start {
-                BuildError::OnStart { seat, cause }
-            } else {
-                BuildError::Worker { seat, cause }
-            }));
-        } else if self.failed_starts >= FAILED_STARTS_MAX {
-            let starts = self.failed_starts;
-            let reason = format!("{starts} workers in a row did not start, the last: {cause}");
+        let reason = self.breaker.failed_start(&cause);
+        if self.office.is_started() {
+            return self.give_up(reason);
+        }
+        self.desk.give_up(Loss::Cancelled);
+        self.office.announce(Err(if in_start {
+            BuildError::OnStart { seat, cause }
+        } else {
+            BuildError::Worker { seat, cause }
+        }));
+    }
+
+    fn give_up(&self, reason: Option<String>) {
+        if let Some(reason) = reason {
             self.desk.give_up(Loss::Broken { reason: reason.into() });
         }
     }

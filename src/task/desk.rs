@@ -1,17 +1,20 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
 mod care;
+mod limits;
+mod room;
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
+
+use limits::Timed;
 
 use super::outcome::{Kept, Loss, Outcome};
 use crate::archive::Encoded;
 use crate::control::{Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, Lease, RemoteHeap};
 use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
-use crate::sys::futex_wake;
 
 /// Everything that submitting and joining need. Lives until the last handle is gone.
 #[derive(Debug)]
@@ -25,11 +28,17 @@ pub(crate) struct Desk {
     /// Every result heap in which something is in use, its worker dead or alive.
     known: Mutex<Vec<Weak<RemoteHeap>>>,
     watchers: Mutex<Vec<Watcher>>,
+    /// Not 0: a worker is condemned, and not killed yet.
+    condemned: AtomicU32,
+    /// Tasks with a deadline that have not ended.
+    timed: Mutex<Vec<Timed>>,
     /// Held by the thread that throws stale ids out of the ring.
     compacting: Mutex<()>,
     /// Where the search for a free slot goes on.
     cursor: AtomicUsize,
     workers: AtomicU32,
+    /// How many workers have left because they had nothing to do.
+    vacant: AtomicU32,
     cores: u32,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
@@ -44,6 +53,8 @@ struct Record {
     loss: Option<(u32, Loss)>,
     /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
     kept: VecDeque<(u32, Kept)>,
+    /// How often the task may still be run again after its worker has died.
+    retries: u32,
 }
 
 /// The memory of a task's arguments.
@@ -85,9 +96,12 @@ impl Desk {
             bell,
             known: Mutex::default(),
             watchers: Mutex::default(),
+            condemned: AtomicU32::new(0),
+            timed: Mutex::default(),
             compacting: Mutex::default(),
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
+            vacant: AtomicU32::new(0),
             cores,
             end: OnceLock::new(),
         }
@@ -116,34 +130,8 @@ impl Desk {
 
     /// Tells whether a core is free of running and searching workers, so that spinning steals none.
     pub(super) fn has_idle_core(&self) -> bool {
-        self.control.wake().awake(self.workers()) < self.cores
-    }
-
-    /// Finds a free slot; finished tasks whose handles have not asked make room.
-    pub(crate) fn try_draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
-        if let Some(reason) = self.broken() {
-            return Err(Unavailable::Broken(reason));
-        }
-        if let Some(found) = self.find_free() {
-            return Ok(found);
-        }
-        self.keep_finished();
-        self.find_free().ok_or(Unavailable::Full)
-    }
-
-    /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
-    pub(crate) fn draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
-        loop {
-            match self.try_draft() {
-                Err(Unavailable::Full) => {}
-                result => return result,
-            }
-            let round = self.control.gate().announce();
-            match self.try_draft() {
-                Err(Unavailable::Full) => self.control.gate().sleep(round),
-                result => return result,
-            }
-        }
+        let present = self.workers().saturating_sub(self.vacant.load(Ordering::Relaxed));
+        self.control.wake().awake(present) < self.cores
     }
 
     /// Tells whether a task is under way whose end will give argument memory back.
@@ -200,7 +188,11 @@ impl Desk {
         while self.control.ring().push(index) == Err(Full) {
             self.compact();
         }
-        self.control.wake().notify();
+        let noticed = self.control.wake().notify();
+        // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
+        if !noticed && self.vacant.load(Ordering::Relaxed) != 0 {
+            self.bell.ring_anyway();
+        }
     }
 
     /// Throws stale and doubled ids out of a full ring.
@@ -270,24 +262,6 @@ impl Desk {
         }
     }
 
-    /// Takes a queued task back. False: it runs already, or has ended.
-    pub(crate) fn cancel(&self, index: u32, generation: u32) -> bool {
-        let slot = &self.control.slots()[index as usize];
-        let mut record = lock(&self.records[index as usize]);
-        if !slot.cancel(generation) {
-            return false;
-        }
-        record.loss = Some((generation, Loss::Cancelled));
-        drop(record);
-        futex_wake(slot.futex(), u32::MAX);
-        self.control.gate().finished();
-        // No worker rings for this end: whoever polled the handle would never be woken.
-        let same = |w: &mut Watcher| w.index == index && w.generation == generation;
-        let watcher: Vec<Watcher> = lock(&self.watchers).extract_if(.., same).collect();
-        watcher.into_iter().for_each(Watcher::wake);
-        true
-    }
-
     /// Leaves a task to itself: whoever sees it end frees its slot.
     pub(crate) fn detach(&self, index: u32, generation: u32) {
         let slot = &self.control.slots()[index as usize];
@@ -308,66 +282,13 @@ impl Desk {
         watched
     }
 
-    /// Tells whether tasks wait for a worker.
-    pub(crate) fn has_queued(&self) -> bool {
-        self.control.slots().iter().any(|slot| slot.is_queued())
-    }
-
-    fn find_free(&self) -> Option<(u32, Draft<'_>)> {
-        let slots = self.control.slots();
-        let start = self.cursor.load(Ordering::Relaxed);
-        for step in 0..slots.len() {
-            let index = (start + step) % slots.len();
-            if let Some(draft) = slots[index].draft() {
-                self.cursor.store(index + 1, Ordering::Relaxed);
-                return Some((index as u32, draft));
-            }
-        }
-        None
-    }
-
-    /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
-    /// memory that is warm in both processes' caches.
-    fn step_back(&self, index: u32) {
-        let (at, after) = (index as usize, index as usize + 1);
-        if self.cursor.load(Ordering::Relaxed) == after {
-            let _ = self.cursor.compare_exchange(after, at, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    /// Moves what finished tasks left in their slots into their records, and frees the slots and
-    /// the memory of the arguments.
-    pub(crate) fn keep_finished(&self) {
-        for (slot, record) in self.control.slots().iter().zip(&self.records) {
-            if !slot.is_free_or_finished() {
-                continue;
-            }
-            let mut record = lock(record);
-            let Some(collected) = slot.collect_any() else { continue };
-            let outcome = self.outcome_of(&mut record, &collected);
-            if !collected.is_detached() {
-                record.kept.push_back((collected.generation(), outcome.into()));
-            }
-            let waited = collected.is_waited();
-            drop(collected);
-            if waited {
-                // The mark goes with the slot. A worker that died before it woke the sleeper left
-                // nothing else behind by which `bury` could know.
-                futex_wake(slot.futex(), u32::MAX);
-            }
-        }
-        // Who saw a slot while its outcome was being kept took it for one that is in use.
-        self.control.gate().finished();
-    }
-
-    /// Gives a slot back that was not filled, to whoever waits for one.
-    pub(crate) fn abandon(&self, draft: Draft<'_>) {
-        drop(draft);
-        self.control.gate().finished();
+    /// How many tasks wait for a worker.
+    pub(crate) fn count_queued(&self) -> usize {
+        self.control.slots().iter().filter(|slot| slot.is_queued()).count()
     }
 
     fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {
-        record.held = None;
+        (record.held, record.retries) = (None, 0);
         let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
         let place = collected.result();
         let heap = if place.heap != 0 || place.attached != 0 {

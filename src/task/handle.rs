@@ -50,10 +50,20 @@ impl<R> TaskHandle<R> {
         !matches!(slot.phase(self.generation), Phase::Queued | Phase::Running)
     }
 
-    /// Takes the task back if no worker has begun it. True: it will not run, and joining returns
-    /// [`TaskError::Cancelled`].
+    /// Takes the task back, whether it runs or not. True: joining returns
+    /// [`TaskError::Cancelled`]. False: it has ended.
+    ///
+    /// A task that is queued will not run. One that runs is stopped by killing its worker, which is
+    /// replaced; other tasks do not notice.
     pub fn cancel(&self) -> bool {
         self.desk.cancel(self.index, self.generation)
+    }
+
+    /// Limits how long the task may run, as [`TaskOptions::deadline`](crate::TaskOptions::deadline)
+    /// does. Counted from now if it runs already.
+    pub fn deadline(self, limit: Duration) -> Self {
+        self.desk.set_deadline(self.index, self.generation, limit);
+        self
     }
 
     fn is_open(&self) -> bool {
@@ -84,6 +94,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Decode`]: an argument or the result did not decode.
     /// - [`TaskError::Result`]: the result did not fit into memory.
     /// - [`TaskError::Cancelled`]: [`cancel`](Self::cancel) took it back.
+    /// - [`TaskError::DeadlineExceeded`]: it ran longer than it was allowed to.
     /// - [`TaskError::Broken`]: no worker can be started any more.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();

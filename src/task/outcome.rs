@@ -1,5 +1,7 @@
 //! How a task ended, in the parent's own memory.
 
+use std::time::Duration;
+
 use crate::archive::{BadResult, Body, Report, decode};
 use crate::control::{Ending, INLINE_RESULT_WORDS, ResultPlace};
 use crate::error::{Death, ShareError, TaskError};
@@ -62,6 +64,7 @@ impl std::fmt::Debug for Kept {
 pub(crate) enum Loss {
     Died { death: Death, pid: u32 },
     Cancelled,
+    Deadline { limit: Duration },
     Broken { reason: Arc<str> },
 }
 
@@ -90,6 +93,7 @@ impl Outcome {
             Self::Failed(body) => report_error(&body, task),
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
+            Self::Lost(Loss::Deadline { limit }) => TaskError::DeadlineExceeded { limit, task },
             Self::Lost(Loss::Broken { reason }) => {
                 TaskError::Broken { reason: reason.to_string(), task }
             }

@@ -8,11 +8,11 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
 
 use super::lifeline;
-use super::serve::Worker;
+use super::serve::{EXIT_CONDEMNED, Worker};
 use crate::archive::Report;
 use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
 use crate::memory::{Place, resolve};
-use crate::sys::{Image, futex_wake};
+use crate::sys::{Image, exit_now, futex_wake};
 use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
 
 thread_local! {
@@ -40,8 +40,12 @@ pub(super) struct Job<'w> {
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
-    pub(super) fn run(self) {
-        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return };
+    /// False: the task was not to be had.
+    pub(super) fn run(self) -> bool {
+        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return false };
+        if running.is_timed() {
+            self.worker.bell.ring();
+        }
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
         let args = running.arguments(&mut inline.0);
         let start = if args.is_inline() {
@@ -61,6 +65,10 @@ impl Job<'_> {
             Err(report) => (Ending::Failed, report_place(&report)),
         };
         let finished = running.finish(ending, &place);
+        if finished.doomed {
+            // The supervisor is about to kill this process: no other task may begin in it.
+            exit_now(EXIT_CONDEMNED);
+        }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
         }
@@ -70,6 +78,7 @@ impl Job<'_> {
         self.worker.control.gate().finished();
         self.worker.count_finished();
         lifeline::forget_old_heaps();
+        true
     }
 }
 

@@ -5,22 +5,24 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 
 use super::entry::WORKER_VARIABLE;
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
-use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Spin};
+use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
 use crate::memory::{self, Budget, Heap, LocalHeap, Place};
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, EventFd, Image, ParentDeath, SegmentName, Socket};
+use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 const TASK_STACK_BYTES: usize = 8 << 20;
 /// The exit code of a worker that could not start; the cause went to the parent.
 const EXIT_FAILED: i32 = 70;
+/// The exit code of a worker that has finished a task which was taken from it meanwhile.
+pub(super) const EXIT_CONDEMNED: i32 = 72;
 /// The exit code of a worker whose parent is gone.
 pub(super) const EXIT_ORPHAN: i32 = 71;
 
@@ -35,7 +37,29 @@ pub(super) struct Worker {
     spin: Spin,
     searchers_max: u32,
     start: Option<(u64, Place)>,
+    terms: Terms,
     _args: MmapRaw,
+}
+
+/// When a worker leaves by itself.
+#[derive(Debug)]
+struct Terms {
+    /// So many tasks from now.
+    tasks_left: Option<u64>,
+    /// After a task that leaves it with more memory of its own.
+    memory: Option<(OwnMemory, u64)>,
+    /// When it has had nothing to do for so long.
+    idle: Option<Duration>,
+}
+
+/// What a worker does next.
+enum Next {
+    Task(u32),
+    /// Nothing is queued, and the executor closes.
+    Close,
+    Leave {
+        idle: bool,
+    },
 }
 
 /// Becomes a worker of the process `parent`. The way from here leads only out.
@@ -122,8 +146,17 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
         spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
         searchers_max: hello.searchers_max as u32,
         start,
+        terms: terms(hello).map_err(say("/proc/self/statm"))?,
         _args: args,
     })
+}
+
+fn terms(hello: &Hello) -> io::Result<Terms> {
+    let unless_zero = |value: u64| (value != 0).then_some(value);
+    let memory = unless_zero(hello.memory_max);
+    let memory = memory.map(|most| Ok::<_, io::Error>((OwnMemory::open()?, most))).transpose()?;
+    let idle = unless_zero(hello.idle_ns).map(Duration::from_nanos);
+    Ok(Terms { tasks_left: unless_zero(hello.tasks_max), memory, idle })
 }
 
 impl Worker {
@@ -135,56 +168,105 @@ impl Worker {
             fail(Lifeline::get(), true, cause);
         }
         Lifeline::get().tell(&FromWorker::Ready);
-        while let Some(index) = self.next() {
-            self.run(index);
+        loop {
+            match self.next() {
+                Next::Task(index) => self.run(index),
+                Next::Close => break,
+                Next::Leave { idle } => {
+                    Lifeline::get().tell(&FromWorker::Leaving { idle });
+                    break;
+                }
+            }
         }
         std::process::exit(0);
     }
 
-    fn run(&self, index: u32) {
+    fn run(&mut self, index: u32) {
         // The ring lies in memory that a worker gone wild may write.
-        if let Some(slot) = self.control.slots().get(index as usize) {
-            Job { worker: self, slot }.run();
+        if let Some(slot) = self.control.slots().get(index as usize)
+            && (Job { worker: self, slot }.run())
+            && let Some(left) = &mut self.terms.tasks_left
+        {
+            *left = left.saturating_sub(1);
         }
     }
 
-    /// Waits for a queued task. `None`: the executor closes and nothing is queued.
-    fn next(&mut self) -> Option<u32> {
+    /// Tells whether the worker has done its part, or was asked to leave.
+    fn is_due(&self) -> bool {
+        self.seat().leave.load(Ordering::Relaxed) != 0
+            || self.terms.tasks_left == Some(0)
+            || (self.terms.memory.as_ref()).is_some_and(|(own, most)| own.bytes() > *most)
+    }
+
+    fn seat(&self) -> &Seat {
+        &self.control.seats()[self.seat]
+    }
+
+    /// Waits for a queued task, or for a reason to leave.
+    fn next(&mut self) -> Next {
+        if self.is_due() {
+            return Next::Leave { idle: false };
+        }
         let control = Arc::clone(&self.control);
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
-        let mut woken = false;
+        let leave = &control.seats()[self.seat].leave;
+        let (mut woken, mut idle_since) = (false, None);
         loop {
             if let Some(index) = ring.pop() {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if woken && !ring.is_empty() {
                     wake.notify();
                 }
-                return Some(index);
+                return Next::Task(index);
             }
             if closing() && ring.is_empty() {
-                return None;
+                return Next::Close;
             }
-            if self.spin.pays() && wake.search(self.seat, self.searchers_max) {
-                let found = self.spin.until(|| ring.pop());
-                wake.found(self.seat);
-                if let Some(index) = found {
-                    // A producer that saw this worker search has woken nobody.
-                    if !ring.is_empty() {
-                        wake.notify();
-                    }
-                    return Some(index);
-                }
-                // Before anything slow: a producer may have relied on this search.
-                if !ring.is_empty() {
-                    continue;
-                }
+            if leave.load(Ordering::SeqCst) != 0 {
+                return Next::Leave { idle: false };
+            }
+            if let Some(index) = self.search() {
+                return Next::Task(index);
+            }
+            // Before anything slow: a producer may have relied on the search.
+            if !ring.is_empty() {
+                continue;
             }
             self.reclaim();
             self.local.heap().trim();
-            wake.sleep(self.seat, || !ring.is_empty() || closing() || self.local.has_release());
+            let left = match self.terms.idle {
+                None => None,
+                Some(most) => {
+                    let since: Instant = *idle_since.get_or_insert_with(Instant::now);
+                    Some(most.saturating_sub(since.elapsed()))
+                }
+            };
+            let has_work = || {
+                let orders = closing() || leave.load(Ordering::SeqCst) != 0;
+                orders || !ring.is_empty() || self.local.has_release()
+            };
+            let found = wake.sleep(self.seat, left, has_work);
+            if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
+                return Next::Leave { idle: true };
+            }
             woken = true;
         }
+    }
+
+    /// Looks for a task for a while, where that pays and not too many do.
+    fn search(&mut self) -> Option<u32> {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        if !self.spin.pays() || !wake.search(self.seat, self.searchers_max) {
+            return None;
+        }
+        let found = self.spin.until(|| ring.pop());
+        wake.found(self.seat);
+        // A producer that saw this worker search has woken nobody.
+        if found.is_some() && !ring.is_empty() {
+            wake.notify();
+        }
+        found
     }
 
     /// Counts a finished task, for the executor's statistics.
@@ -192,7 +274,7 @@ impl Worker {
     /// Takes back what the parent has released: a worker that is never idle, and whose results are
     /// small, would otherwise keep the memory of earlier ones.
     pub(super) fn count_finished(&self) {
-        let count = &self.control.seats()[self.seat].finished;
+        let count = &self.seat().finished;
         // Nobody else writes it, so this is cheaper than an atomic addition.
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if self.local.has_release() {

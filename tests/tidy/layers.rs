@@ -103,6 +103,6 @@ const ENVIRONMENT: &[&str] = &[
     "src/worker/",
     "src/sys.rs",
     "src/sys/",
-    "src/executor/builder.rs",
+    "src/executor/environment.rs",
     "src/executor/seat.rs",
 ];

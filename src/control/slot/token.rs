@@ -2,8 +2,8 @@
 
 use super::Arguments;
 use super::{
-    DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION_SHIFT, OWNER, OWNER_SHIFT, READY,
-    ResultPlace, STATE, Slot, WAITED, WATCHED, generation_of, word_of,
+    DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION, GENERATION_SHIFT, OWNER,
+    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, TIMED, WAITED, WATCHED, generation_of, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -54,12 +54,19 @@ impl Drop for Draft<'_> {
 #[derive(Debug)]
 pub(crate) struct Running<'s> {
     slot: &'s Slot,
+    /// The slot's word as the claim has left it.
+    word: u64,
 }
 
 impl<'s> Running<'s> {
     /// The caller has just claimed the slot.
-    pub(super) fn of(slot: &'s Slot) -> Self {
-        Self { slot }
+    pub(super) fn of(slot: &'s Slot, word: u64) -> Self {
+        Self { slot, word }
+    }
+
+    /// Tells whether the supervisor wants to hear of the beginning.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.word & TIMED != 0
     }
 
     pub(crate) fn code(&self) -> u64 {
@@ -88,7 +95,7 @@ impl<'s> Running<'s> {
 
     /// Hands the result over.
     pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
-        let slot = self.slot;
+        let (slot, claimed) = (self.slot, self.word);
         std::mem::forget(self);
         slot.result_heap.store(place.heap, Ordering::Relaxed);
         slot.result_offset.store(place.offset, Ordering::Relaxed);
@@ -100,8 +107,13 @@ impl<'s> Running<'s> {
             }
         }
         let state = if ending == Ending::Done { DONE } else { FAILED };
+        const TASK: u64 = GENERATION | OWNER | STATE;
         let mut word = slot.word.load(Ordering::Relaxed);
         loop {
+            if word & TASK != claimed & TASK {
+                // Condemned. Only a burial ends the task now, so the slot is still this worker's.
+                return Finished { doomed: true, ..Finished::default() };
+            }
             let finished = word & !STATE | state;
             // PAIRS result-visible.
             match slot.word.compare_exchange_weak(
@@ -118,13 +130,15 @@ impl<'s> Running<'s> {
             wake: word & WAITED != 0,
             ring: word & WATCHED != 0,
             detached: word & DETACHED != 0,
+            doomed: false,
         }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let failed = Running { slot: self.slot }.finish(Ending::Failed, &ResultPlace::default());
+        let failed = Running { slot: self.slot, word: self.word }
+            .finish(Ending::Failed, &ResultPlace::default());
         if failed.wake {
             crate::sys::futex_wake(self.slot.futex(), u32::MAX);
         }

@@ -14,14 +14,15 @@ enum State {
     Draft,
     Ready,
     Running,
+    Doomed,
     Done,
     Failed,
     Lost,
 }
 
-use State::{Done, Failed, Lost, Ready, Running};
+use State::{Done, Doomed, Failed, Lost, Ready, Running};
 
-const STATES: [State; 7] = [State::Free, State::Draft, Ready, Running, Done, Failed, Lost];
+const STATES: [State; 8] = [State::Free, State::Draft, Ready, Running, Doomed, Done, Failed, Lost];
 const SEAT: u16 = 3;
 
 fn publish(slot: &Slot, word: u64) -> u32 {
@@ -49,6 +50,11 @@ fn slot_in(state: State) -> Slot {
         Running => {
             publish(&slot, 7);
             std::mem::forget(slot.claim(SEAT));
+        }
+        Doomed => {
+            publish(&slot, 7);
+            std::mem::forget(slot.claim(SEAT));
+            assert!(slot.doom(0));
         }
         Done | Failed => {
             let ending = if state == Done { Ending::Done } else { Ending::Failed };
@@ -79,12 +85,17 @@ fn a_slot_changes_only_as_its_state_allows() {
     let ended = [Done, Failed, Lost];
     check("draft", |slot| slot.draft().is_some(), &[State::Free]);
     check("claim", |slot| matches!(slot.claim(5), Claim::Run(_)), &[Ready]);
-    check("wait_mark", |slot| slot.wait_mark(0).is_ok(), &[Ready, Running]);
-    check("watch_mark", |slot| slot.watch_mark(0).is_ok(), &[Ready, Running]);
-    check("detach_mark", |slot| slot.detach_mark(0).is_ok(), &[Ready, Running]);
+    let pending = [Ready, Running, Doomed];
+    check("wait_mark", |slot| slot.wait_mark(0).is_ok(), &pending);
+    check("watch_mark", |slot| slot.watch_mark(0).is_ok(), &pending);
+    check("detach_mark", |slot| slot.detach_mark(0).is_ok(), &pending);
+    check("time_mark", |slot| slot.time_mark(0).is_ok(), &pending);
+    check("doom", |slot| slot.doom(0), &[Running]);
+    check("doomed", |slot| slot.doomed() == Some(SEAT), &[Doomed]);
+    check("requeue", |slot| slot.requeue(SEAT) == Some(0), &[Running]);
     check("cancel", |slot| slot.cancel(0), &[Ready]);
     check("lose_queued", |slot| slot.lose_queued() == Some(0), &[Ready]);
-    check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running]);
+    check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running, Doomed]);
     check("collect", |slot| slot.collect(0).is_some(), &ended);
     check("collect_any", |slot| slot.collect_any().is_some(), &ended);
     for generation in [|s: &Slot| s.collect(1).is_some(), |s: &Slot| s.cancel(1)] {
@@ -94,7 +105,7 @@ fn a_slot_changes_only_as_its_state_allows() {
     check("another owner", |slot| slot.lose_running(SEAT + 1).is_some(), &[]);
     check("nobody detached it", |slot| slot.collect_detached().is_some(), &[]);
     check("is_queued", Slot::is_queued, &[Ready]);
-    check("is_pending", Slot::is_pending, &[State::Draft, Ready, Running]);
+    check("is_pending", Slot::is_pending, &[State::Draft, Ready, Running, Doomed]);
     check("is_free_or_finished", Slot::is_free_or_finished, &[State::Free, Done, Failed, Lost]);
 }
 
@@ -103,6 +114,7 @@ fn a_handle_sees_its_own_generation_and_no_other() {
     let phases = [
         (Ready, Phase::Queued),
         (Running, Phase::Running),
+        (Doomed, Phase::Running),
         (Done, Phase::Finished),
         (Failed, Phase::Finished),
         (Lost, Phase::Finished),
@@ -135,6 +147,32 @@ fn a_dropped_draft_is_free_and_a_dropped_run_has_failed() {
     drop(slot.claim(0));
     let collected = slot.collect_any().expect("it ended");
     assert_eq!((collected.ending(), collected.result().len), (Ending::Failed, 0));
+}
+
+/// The result of a task that was taken from its worker is not written over the slot's next task,
+/// and the worker learns that it has to go.
+#[test]
+fn a_worker_learns_at_its_tasks_end_that_the_task_was_taken_from_it() {
+    let slot = Slot::default();
+    publish(&slot, 1);
+    let Claim::Run(running) = slot.claim(SEAT) else { panic!() };
+    assert!(slot.doom(0) && !slot.doom(0));
+    assert!(running.finish(Ending::Done, &result(1)).doomed);
+    assert_eq!((slot.phase(0), slot.doomed()), (Phase::Running, Some(SEAT)));
+    assert_eq!(slot.lose_running(SEAT), Some(0));
+    assert_eq!(slot.collect_any().map(|collected| collected.ending()), Some(Ending::Lost));
+}
+
+#[test]
+fn a_task_that_is_queued_again_keeps_its_generation_and_its_marks() {
+    let slot = Slot::default();
+    publish(&slot, 1);
+    std::mem::forget(slot.claim(SEAT));
+    slot.wait_mark(0).expect("not ended");
+    assert_eq!(slot.requeue(SEAT), Some(0));
+    let Claim::Run(running) = slot.claim(SEAT + 1) else { panic!() };
+    assert!(running.finish(Ending::Done, &result(1)).wake);
+    assert_eq!(slot.collect(0).map(|collected| collected.owner()), Some(SEAT + 1));
 }
 
 #[test]

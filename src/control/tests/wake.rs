@@ -55,7 +55,7 @@ fn a_searcher_spares_the_sleepers_and_the_dead_are_forgotten() {
     assert!(wake.search(2, 1));
     wake.found(2);
     assert!(!wake.anyone_searches());
-    wake.sleep(69, || {
+    wake.sleep(69, None, || {
         assert_eq!(wake.awake(70), 69);
         wake.forget(69);
         assert!(!wake.wake_one(), "nobody sleeps but the dead");
@@ -69,7 +69,7 @@ fn a_sleeper_is_woken_once() {
     let control = Control::on_heap(1, 2);
     let wake = control.wake();
     for seat in [0, 1] {
-        wake.sleep(seat, || {
+        wake.sleep(seat, None, || {
             wake.notify();
             assert_eq!(wake.awake(2), 2, "it was chosen");
             assert!(!wake.wake_one(), "and is not chosen again");

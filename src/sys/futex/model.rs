@@ -37,10 +37,11 @@ impl Word<'_> {
     }
 }
 
-/// Sleeps if the word has the expected value, until it is woken. There is no time in a model.
-pub(crate) fn futex_wait<'w>(word: impl Into<Word<'w>>, expected: u32, _timeout: Option<Duration>) {
+/// Sleeps if the word has the expected value, until it is woken. There is no time in a model: a
+/// timeout of zero has passed at once, others never pass.
+pub(crate) fn futex_wait<'w>(word: impl Into<Word<'w>>, expected: u32, timeout: Option<Duration>) {
     let word = word.into();
-    if !live() {
+    if !live() || timeout == Some(Duration::ZERO) {
         return;
     }
     let mut sleepers = lock();

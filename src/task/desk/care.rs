@@ -45,17 +45,14 @@ impl Desk {
         lock(&self.known).iter().filter_map(Weak::upgrade).find(|heap| heap.id() == id)
     }
 
-    /// Supervisor: settles everything that a dead worker leaves behind. Returns its heap, which
-    /// lives as long as results in it are in use.
-    pub(crate) fn bury(&self, seat: usize, loss: &Loss) -> Option<Arc<RemoteHeap>> {
+    /// Supervisor: settles everything that a dead worker leaves behind. Its heap lives as long as
+    /// results in it are in use. True: it was running a task.
+    pub(crate) fn bury(&self, seat: usize, loss: &Loss) -> bool {
         self.control.wake().forget(seat);
         let heap = lock(&self.heaps[seat]).clone();
+        let mut was_running = false;
         for (index, slot) in self.control.slots().iter().enumerate() {
-            let mut record = lock(&self.records[index]);
-            if let Some(generation) = slot.lose_running(seat as u16) {
-                record.loss = Some((generation, loss.clone()));
-            }
-            drop(record);
+            was_running |= self.lose_running(index, seat as u16, loss);
             // The worker may have died between finishing a task and waking who waits for it. The
             // mark stays until the slot is collected.
             if slot.is_waited() {
@@ -78,7 +75,35 @@ impl Desk {
         self.control.gate().open();
         self.push_again();
         self.control.wake().wake_all();
-        heap
+        was_running
+    }
+
+    /// Ends the task that a dead worker was running, or queues it again if it may be retried.
+    fn lose_running(&self, index: usize, seat: u16, loss: &Loss) -> bool {
+        let slot = &self.control.slots()[index];
+        let mut record = lock(&self.records[index]);
+        if record.retries > 0
+            && self.end.get().is_none()
+            && let Some(generation) = slot.requeue(seat)
+        {
+            record.retries -= 1;
+            drop(record);
+            self.restart_time(index as u32, generation);
+            return true;
+        }
+        let Some(generation) = slot.lose_running(seat) else { return false };
+        // Who condemned the worker has left the reason already.
+        if record.loss.as_ref().is_none_or(|(of, _)| *of != generation) {
+            record.loss = Some((generation, loss.clone()));
+        }
+        true
+    }
+
+    /// Supervisor: so many workers have left for want of work. Who pushes a task rings then.
+    pub(crate) fn set_vacant(&self, seats: u32) {
+        self.vacant.store(seats, Ordering::SeqCst);
+        // PAIRS vacant.
+        fence(Ordering::SeqCst);
     }
 
     /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are
@@ -94,7 +119,9 @@ impl Desk {
     pub(crate) fn broken(&self) -> Option<Arc<str>> {
         Some(match self.end.get()? {
             Loss::Broken { reason } => Arc::clone(reason),
-            Loss::Cancelled | Loss::Died { .. } => Arc::from("it was killed"),
+            Loss::Cancelled | Loss::Deadline { .. } | Loss::Died { .. } => {
+                Arc::from("it was killed")
+            }
         })
     }
 

@@ -1,0 +1,191 @@
+//! Giving tasks to the workers.
+
+use super::Executor;
+use crate::archive::{EncodeFailure, Encoded, Encoder, encode};
+use crate::control::{Draft, INLINE_ARGS_WORDS};
+use crate::error::{ShareError, SubmitError, TrySubmitError};
+use crate::memory::Lease;
+use crate::sync::Arc;
+use crate::task::{Desk, TaskFn, TaskHandle, TaskOptions, Unavailable, code_of, namer_of, store};
+
+impl Executor {
+    /// Gives a task to the workers.
+    ///
+    /// `f` is a fn item or a closure that captures nothing, `args` a tuple of its arguments; the
+    /// table at [`Argument`](crate::Argument) says what fits what. Arguments up to 128 bytes travel
+    /// with the task; larger ones are archived into shared memory, once. What was passed by value
+    /// is dropped before this returns, which for a large `Vec` takes as long as freeing it does.
+    ///
+    /// Sleeps while the task table is full of tasks that have not ended, and while the memory
+    /// budget is used up by arguments of tasks under way. Costs no system call while a worker is
+    /// awake.
+    ///
+    /// # Errors
+    ///
+    /// - [`SubmitError::Arguments`]: the arguments cannot be stored; the inner error says why.
+    /// - [`SubmitError::NotInImage`]: the function lies in a shared library.
+    /// - [`SubmitError::Broken`]: workers cannot be started any more; build a new executor.
+    pub fn submit<F, M, A>(&self, f: F, args: A) -> Result<TaskHandle<F::Output>, SubmitError>
+    where
+        F: TaskFn<M, A>,
+    {
+        self.submit_with(TaskOptions::new(), f, args)
+    }
+
+    /// As [`submit`](Self::submit), with a deadline or retries.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wharf::{Executor, TaskError, TaskOptions};
+    ///
+    /// fn hangs() {
+    ///     loop {}
+    /// }
+    ///
+    /// let executor = Executor::builder().workers(1).build()?;
+    /// let options = TaskOptions::new().deadline(Duration::from_millis(50)).retries(2);
+    /// let task = executor.submit_with(options, hangs, ())?;
+    /// assert!(matches!(task.join(), Err(TaskError::DeadlineExceeded { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_with<F, M, A>(
+        &self,
+        options: TaskOptions,
+        f: F,
+        args: A,
+    ) -> Result<TaskHandle<F::Output>, SubmitError>
+    where
+        F: TaskFn<M, A>,
+    {
+        let name = namer_of(&f);
+        let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
+        let mut announced = None;
+        loop {
+            let (index, draft) = self.desk.draft().map_err(broken)?;
+            match self.post::<F, M, A>(index, draft, code, &args, options.retries) {
+                Ok(generation) => {
+                    let task = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+                    return Ok(match options.deadline {
+                        None => task,
+                        Some(limit) => task.deadline(limit),
+                    });
+                }
+                Err(error) => announced = self.wait_for_memory(error, announced)?,
+            }
+        }
+    }
+
+    /// As [`submit`](Self::submit), but never sleeps: gives the arguments back instead.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySubmitError::Full`] while every slot holds a task that has not ended, and
+    /// [`TrySubmitError::Refused`] for what `submit` refuses, or when the budget does not hold the
+    /// arguments now.
+    pub fn try_submit<F, M, A>(
+        &self,
+        f: F,
+        args: A,
+    ) -> Result<TaskHandle<F::Output>, TrySubmitError<A>>
+    where
+        F: TaskFn<M, A>,
+    {
+        let name = namer_of(&f);
+        let Some(code) = code_of(f) else {
+            let error = SubmitError::NotInImage { task: name() };
+            return Err(TrySubmitError::Refused { args, error });
+        };
+        let (index, draft) = match self.desk.try_draft() {
+            Ok(found) => found,
+            Err(Unavailable::Full) => {
+                let slots = self.desk.control().slots().len() as u32;
+                return Err(TrySubmitError::Full { args, slots });
+            }
+            Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
+        };
+        match self.post::<F, M, A>(index, draft, code, &args, 0) {
+            Ok(generation) => Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name)),
+            Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
+        }
+    }
+
+    /// Stores the arguments and hands the task to the workers. Returns its generation.
+    fn post<F: TaskFn<M, A>, M, A>(
+        &self,
+        index: u32,
+        draft: Draft<'_>,
+        code: u64,
+        args: &A,
+        retries: u32,
+    ) -> Result<u32, ShareError> {
+        if retries > 0 {
+            self.desk.allow_retries(index, retries);
+        }
+        if F::ARGUMENTS == 0 {
+            return Ok(self.desk.post_bare(index, draft, code));
+        }
+        let mut inline = [0; INLINE_ARGS_WORDS];
+        let stored = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to));
+        match stored {
+            Ok(encoded) => Ok(self.desk.post(index, draft, code, &inline, encoded)),
+            Err(error) => {
+                if retries > 0 {
+                    self.desk.allow_retries(index, 0);
+                }
+                self.desk.abandon(draft);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sleeps until a task gives argument memory back; an error where none will.
+    ///
+    /// The first time it only announces that this thread is going to sleep: the caller tries once
+    /// more in between, so that no end of a task is missed.
+    fn wait_for_memory(
+        &self,
+        error: ShareError,
+        announced: Option<(u32, bool)>,
+    ) -> Result<Option<(u32, bool)>, ShareError> {
+        match error {
+            ShareError::OutOfMemory { .. } | ShareError::TooManyBlocks { .. } => {}
+            other => return Err(other),
+        }
+        let gate = self.desk.control().gate();
+        match announced {
+            None => {
+                let round = gate.announce();
+                // Looked at before the next try: whoever holds memory now may give it back by then.
+                let may_come = self.desk.holds_arguments();
+                self.desk.keep_finished();
+                Ok(Some((round, may_come)))
+            }
+            Some((_, false)) => Err(error),
+            Some((round, true)) => {
+                gate.sleep(round);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn broken(unavailable: Unavailable) -> SubmitError {
+    match unavailable {
+        Unavailable::Broken(reason) => SubmitError::Broken { reason: reason.to_string() },
+        Unavailable::Full => SubmitError::Broken { reason: "the task table is full".to_owned() },
+    }
+}
+
+/// Encodes a task's arguments: inline where they fit, else in a block of the argument heap.
+pub(super) fn store_task(
+    desk: &Desk,
+    inline: &mut [u64; INLINE_ARGS_WORDS],
+    body: impl Fn(&mut Encoder) -> Result<(), EncodeFailure>,
+) -> Result<Encoded, ShareError> {
+    let heap = desk.heap();
+    encode(inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))
+}

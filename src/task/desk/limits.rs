@@ -1,0 +1,161 @@
+//! What a caller wants of a task besides its result: an end by a deadline, an end now, another try.
+
+use std::time::{Duration, Instant};
+
+use super::{Desk, Loss, Watcher};
+use crate::control::Phase;
+use crate::sync::{Ordering, lock};
+use crate::sys::futex_wake;
+
+/// A task whose run is to end within a time.
+#[derive(Debug)]
+pub(super) struct Timed {
+    index: u32,
+    generation: u32,
+    limit: Duration,
+    /// When the supervisor heard that it runs.
+    started: Option<Instant>,
+    /// When to look whether it runs, should the worker not say so: it may have been stopped just
+    /// before. Each look doubles the pause to the next.
+    look_at: Instant,
+    pause: Duration,
+}
+
+impl Timed {
+    /// When to look next. `None`: the time is over.
+    fn next_look(&mut self, phase: Phase, now: Instant) -> Option<Instant> {
+        if phase == Phase::Queued {
+            self.started = None;
+            if now >= self.look_at {
+                self.pause = self.pause.saturating_mul(2);
+                self.look_at = later(now, self.pause);
+            }
+            return Some(self.look_at);
+        }
+        let due = later(*self.started.get_or_insert(now), self.limit);
+        (now < due).then_some(due)
+    }
+}
+
+/// `pause` after `now`; a hundred years are as good as for ever.
+fn later(now: Instant, pause: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now + pause.min(FOR_EVER)
+}
+
+impl Desk {
+    /// Takes a queued task back, or condemns the worker that runs it. False: it has ended.
+    pub(crate) fn cancel(&self, index: u32, generation: u32) -> bool {
+        let slot = &self.control.slots()[index as usize];
+        loop {
+            if self.cancel_queued(index, generation)
+                || self.doom(index, generation, Loss::Cancelled)
+            {
+                return true;
+            }
+            // A task goes from one to the other when it begins, and back when it is tried again.
+            if matches!(slot.phase(generation), Phase::Finished | Phase::Gone) {
+                return false;
+            }
+            if slot.doomed().is_some() {
+                return true;
+            }
+        }
+    }
+
+    fn cancel_queued(&self, index: u32, generation: u32) -> bool {
+        let slot = &self.control.slots()[index as usize];
+        let mut record = lock(&self.records[index as usize]);
+        if !slot.cancel(generation) {
+            return false;
+        }
+        record.loss = Some((generation, Loss::Cancelled));
+        drop(record);
+        futex_wake(slot.futex(), u32::MAX);
+        self.control.gate().finished();
+        // No worker rings for this end: whoever polled the handle would never be woken.
+        let same = |w: &mut Watcher| w.index == index && w.generation == generation;
+        let watcher: Vec<Watcher> = lock(&self.watchers).extract_if(.., same).collect();
+        watcher.into_iter().for_each(Watcher::wake);
+        true
+    }
+
+    /// Condemns the worker that runs the task. The supervisor kills it; its burial ends the task.
+    fn doom(&self, index: u32, generation: u32, loss: Loss) -> bool {
+        let slot = &self.control.slots()[index as usize];
+        let mut record = lock(&self.records[index as usize]);
+        if !slot.doom(generation) {
+            return false;
+        }
+        // The burial waits for the record's lock before it looks for a reason.
+        record.loss = Some((generation, loss));
+        drop(record);
+        self.condemned.store(1, Ordering::SeqCst);
+        self.bell.ring_anyway();
+        true
+    }
+
+    /// Supervisor: the seats whose workers are condemned. Each is killed, unless it has left.
+    pub(crate) fn condemned(&self) -> Vec<usize> {
+        if self.condemned.swap(0, Ordering::SeqCst) == 0 {
+            return Vec::new();
+        }
+        let slots = self.control.slots().iter();
+        slots.filter_map(|slot| slot.doomed()).map(usize::from).collect()
+    }
+
+    /// Tells whether a seat's worker was condemned.
+    pub(crate) fn is_condemned(&self, seat: usize) -> bool {
+        self.control.slots().iter().any(|slot| slot.doomed().map(usize::from) == Some(seat))
+    }
+
+    /// Lets a task that is about to be posted run again, so often, when its worker dies.
+    pub(crate) fn allow_retries(&self, index: u32, retries: u32) {
+        lock(&self.records[index as usize]).retries = retries;
+    }
+
+    /// Limits how long a task may run. The time counts from its start; from now if it runs already.
+    pub(crate) fn set_deadline(&self, index: u32, generation: u32, limit: Duration) {
+        let look_at = later(Instant::now(), limit);
+        let timed = Timed { index, generation, limit, started: None, look_at, pause: limit };
+        let mut all = lock(&self.timed);
+        all.retain(|t| t.index != index || t.generation != generation);
+        all.push(timed);
+        drop(all);
+        // After it is on the list: the worker's ring finds it there. Who has ended needs no mark.
+        let _ = self.control.slots()[index as usize].time_mark(generation);
+        self.bell.ring_anyway();
+    }
+
+    /// Supervisor: condemns tasks whose time is over. Returns how long until the next look.
+    pub(crate) fn check_deadlines(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let (mut next, mut over) = (None::<Instant>, Vec::new());
+        lock(&self.timed).retain_mut(|timed| {
+            let slot = &self.control.slots()[timed.index as usize];
+            let phase = slot.phase(timed.generation);
+            if matches!(phase, Phase::Finished | Phase::Gone) {
+                return false;
+            }
+            let look = timed.next_look(phase, now);
+            match look {
+                Some(look) => next = Some(next.map_or(look, |at| at.min(look))),
+                None => over.push((timed.index, timed.generation, timed.limit)),
+            }
+            look.is_some()
+        });
+        for (index, generation, limit) in over {
+            self.doom(index, generation, Loss::Deadline { limit });
+        }
+        next.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Supervisor: a task is queued again, so its time starts anew.
+    pub(super) fn restart_time(&self, index: u32, generation: u32) {
+        let mut all = lock(&self.timed);
+        let timed = all.iter_mut().find(|t| t.index == index && t.generation == generation);
+        if let Some(timed) = timed {
+            timed.started = None;
+        }
+    }
+}

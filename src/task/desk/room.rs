@@ -1,0 +1,88 @@
+//! Slots for new tasks: finding a free one, and making room where finished tasks fill the table.
+
+use super::{Desk, Unavailable};
+use crate::control::Draft;
+use crate::sync::{Ordering, lock};
+use crate::sys::futex_wake;
+
+impl Desk {
+    /// Finds a free slot; finished tasks whose handles have not asked make room.
+    pub(crate) fn try_draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+        if let Some(reason) = self.broken() {
+            return Err(Unavailable::Broken(reason));
+        }
+        if let Some(found) = self.find_free() {
+            return Ok(found);
+        }
+        self.keep_finished();
+        self.find_free().ok_or(Unavailable::Full)
+    }
+
+    /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
+    pub(crate) fn draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+        loop {
+            match self.try_draft() {
+                Err(Unavailable::Full) => {}
+                result => return result,
+            }
+            let round = self.control.gate().announce();
+            match self.try_draft() {
+                Err(Unavailable::Full) => self.control.gate().sleep(round),
+                result => return result,
+            }
+        }
+    }
+
+    fn find_free(&self) -> Option<(u32, Draft<'_>)> {
+        let slots = self.control.slots();
+        let start = self.cursor.load(Ordering::Relaxed);
+        for step in 0..slots.len() {
+            let index = (start + step) % slots.len();
+            if let Some(draft) = slots[index].draft() {
+                self.cursor.store(index + 1, Ordering::Relaxed);
+                return Some((index as u32, draft));
+            }
+        }
+        None
+    }
+
+    /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
+    /// memory that is warm in both processes' caches.
+    pub(super) fn step_back(&self, index: u32) {
+        let (at, after) = (index as usize, index as usize + 1);
+        if self.cursor.load(Ordering::Relaxed) == after {
+            let _ = self.cursor.compare_exchange(after, at, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves what finished tasks left in their slots into their records, and frees the slots and
+    /// the memory of the arguments.
+    pub(crate) fn keep_finished(&self) {
+        for (slot, record) in self.control.slots().iter().zip(&self.records) {
+            if !slot.is_free_or_finished() {
+                continue;
+            }
+            let mut record = lock(record);
+            let Some(collected) = slot.collect_any() else { continue };
+            let outcome = self.outcome_of(&mut record, &collected);
+            if !collected.is_detached() {
+                record.kept.push_back((collected.generation(), outcome.into()));
+            }
+            let waited = collected.is_waited();
+            drop(collected);
+            if waited {
+                // The mark goes with the slot. A worker that died before it woke the sleeper left
+                // nothing else behind by which `bury` could know.
+                futex_wake(slot.futex(), u32::MAX);
+            }
+        }
+        // Who saw a slot while its outcome was being kept took it for one that is in use.
+        self.control.gate().finished();
+    }
+
+    /// Gives a slot back that was not filled, to whoever waits for one.
+    pub(crate) fn abandon(&self, draft: Draft<'_>) {
+        drop(draft);
+        self.control.gate().finished();
+    }
+}

@@ -217,14 +217,13 @@ fn results_are_independent_of_when_they_are_asked_for() {
 }
 
 #[test]
-fn a_queued_task_can_be_cancelled_and_a_running_one_not() {
+fn a_queued_task_that_is_cancelled_does_not_run() {
     let executor = executor(1);
     let gate = Gate::new();
     let running = executor.submit(Gate::pass, (gate.path(),)).unwrap();
     gate.wait_for_entry();
     let queued = executor.submit(Gate::pass, (gate.path(),)).unwrap();
     assert!(queued.cancel() && !queued.cancel());
-    assert!(!running.cancel());
     assert!(matches!(queued.join(), Err(TaskError::Cancelled { .. })));
     gate.open();
     running.join().unwrap();

@@ -88,7 +88,7 @@ fn a_running_task_that_is_cancelled_ends_alone() {
             gate.wait_for_entry();
             gate.open();
             assert!(task.cancel());
-            assert!(task.cancel(), "it is cancelled still");
+            assert!(!task.cancel(), "that is decided already");
             task
         });
         assert!(matches!(error, TaskError::Cancelled { .. }), "{how}: {error}");

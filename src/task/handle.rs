@@ -51,7 +51,7 @@ impl<R> TaskHandle<R> {
     }
 
     /// Takes the task back, whether it runs or not. True: joining returns
-    /// [`TaskError::Cancelled`]. False: it has ended.
+    /// [`TaskError::Cancelled`]. False: it has ended, or its end is decided already.
     ///
     /// A task that is queued will not run. One that runs is stopped by killing its worker, which is
     /// replaced; other tasks do not notice.

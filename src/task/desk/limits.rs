@@ -44,7 +44,7 @@ fn later(now: Instant, pause: Duration) -> Instant {
 }
 
 impl Desk {
-    /// Takes a queued task back, or condemns the worker that runs it. False: it has ended.
+    /// Takes a queued task back, or condemns the worker that runs it. False: its end is decided.
     pub(crate) fn cancel(&self, index: u32, generation: u32) -> bool {
         let slot = &self.control.slots()[index as usize];
         loop {
@@ -54,11 +54,9 @@ impl Desk {
                 return true;
             }
             // A task goes from one to the other when it begins, and back when it is tried again.
-            if matches!(slot.phase(generation), Phase::Finished | Phase::Gone) {
+            let over = matches!(slot.phase(generation), Phase::Finished | Phase::Gone);
+            if over || slot.doomed().is_some() {
                 return false;
-            }
-            if slot.doomed().is_some() {
-                return true;
             }
         }
     }

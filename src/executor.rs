@@ -14,11 +14,11 @@ pub use builder::Builder;
 use supervisor::Office;
 
 use crate::archive::{EncodeFailure, Encoded, Encoder, Shared, Storable, encode};
-use crate::control::{Draft, INLINE_ARGS_WORDS};
+use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
 use crate::memory::{Array, ArrayMut, Lease, array_bytes};
 use crate::sync::Arc;
-use crate::task::{Desk, TaskFn, TaskHandle, Unavailable, code_of, namer_of, store};
+use crate::task::{Desk, Drafted, TaskFn, TaskHandle, Unavailable, code_of, namer_of, store};
 
 /// A pool of worker processes that run ordinary functions over shared memory.
 ///
@@ -235,7 +235,7 @@ impl Executor {
             tasks_finished: control.tasks_finished(),
             deaths: self.office.deaths(),
             held_bytes: control.held_bytes(),
-            budget_bytes: control.header().budget_bytes.load(crate::sync::Ordering::Relaxed),
+            budget_bytes: control.budget_bytes(),
         }
     }
 
@@ -278,7 +278,7 @@ impl Executor {
     fn post<F: TaskFn<M, A>, M, A>(
         &self,
         index: u32,
-        draft: Draft<'_>,
+        draft: Drafted<'_>,
         code: u64,
         args: &A,
     ) -> Result<u32, ShareError> {

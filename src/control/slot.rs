@@ -129,7 +129,14 @@ pub(crate) struct Finished {
 }
 
 impl Slot {
-    /// Parent: takes a free slot.
+    /// Parent: begins a task in a slot that the caller alone may fill, whatever its word says now.
+    pub(crate) fn draft_as(&self, generation: u32) -> Draft<'_> {
+        self.word.store(word_of(generation) | DRAFT, Ordering::Relaxed);
+        Draft::of(self, generation)
+    }
+
+    /// Parent: takes a free slot by the word alone, as models do, which keep no ledger.
+    #[cfg(test)]
     pub(crate) fn draft(&self) -> Option<Draft<'_>> {
         let word = self.word.load(Ordering::Relaxed);
         if word & STATE != FREE {
@@ -142,7 +149,7 @@ impl Slot {
             Ordering::Acquire,
             Ordering::Relaxed,
         );
-        drafted.is_ok().then_some(Draft::of(self))
+        drafted.is_ok().then(|| Draft::of(self, (word >> GENERATION_SHIFT) as u32))
     }
 
     /// Worker: claims a queued task. The owner is on record from this instruction on.
@@ -206,13 +213,14 @@ impl Slot {
     }
 
     /// Parent: as `collect`, whatever task it is.
+    #[cfg(test)]
     pub(crate) fn collect_any(&self) -> Option<Collected<'_>> {
         self.take(|word| ending_of(word).is_some())
     }
 
-    /// Parent: as `collect_any`, if nobody holds a handle.
-    pub(crate) fn collect_detached(&self) -> Option<Collected<'_>> {
-        self.take(|word| ending_of(word).is_some() && word & DETACHED != 0)
+    /// Parent: as `collect`, if nobody holds a handle.
+    pub(crate) fn collect_detached(&self, generation: u32) -> Option<Collected<'_>> {
+        self.take(|word| generation_of(word) == word_of(generation) && word & DETACHED != 0)
     }
 
     /// Parent: ends a queued task before a worker claims it. It is `Lost` then.
@@ -232,22 +240,51 @@ impl Slot {
         self.lose(|word| word & (STATE | OWNER) == owned)
     }
 
+    /// Supervisor: tells whether no protocol leaves such a word while the task of this generation
+    /// is posted and not collected. A worker has overwritten it then.
+    pub(crate) fn is_overwritten(&self, generation: u32, seats: usize) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        if generation_of(word) != word_of(generation) {
+            return true;
+        }
+        match word & STATE {
+            RUNNING => (word & OWNER) >> OWNER_SHIFT >= seats as u64,
+            // A draft is about to be published, or was: who holds the handle finds out.
+            DRAFT | READY | DONE | FAILED | LOST => false,
+            _ => true,
+        }
+    }
+
+    /// Supervisor: ends the task of this generation, whatever the word says.
+    pub(crate) fn lose_overwritten(&self, generation: u32) {
+        self.word.swap(word_of(generation) | LOST, Ordering::AcqRel);
+    }
+
+    /// Parent: frees a slot whose task has left nothing that makes sense.
+    pub(crate) fn free_overwritten(&self, generation: u32) {
+        self.word.swap(word_of(generation) | FREE, Ordering::AcqRel);
+    }
+
     /// Tells whether a thread of the parent has announced that it sleeps on the slot.
+    #[cfg(test)]
     pub(crate) fn is_waited(&self) -> bool {
         self.word.load(Ordering::Acquire) & WAITED != 0
     }
 
     /// Tells whether a worker could claim the slot now.
+    #[cfg(test)]
     pub(crate) fn is_queued(&self) -> bool {
         self.word.load(Ordering::Relaxed) & STATE == READY
     }
 
     /// Tells whether the slot holds a task that has not ended.
+    #[cfg(test)]
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING)
     }
 
     /// Tells whether the slot can be drafted, or collected and then drafted.
+    #[cfg(test)]
     pub(crate) fn is_free_or_finished(&self) -> bool {
         let word = self.word.load(Ordering::SeqCst);
         word & STATE == FREE || ending_of(word).is_some()

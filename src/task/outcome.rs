@@ -57,12 +57,22 @@ impl std::fmt::Debug for Kept {
     }
 }
 
+/// What is said of a task whose slot no longer tells of it.
+pub(super) const OVERWRITTEN: &str = "its slot in the control segment was overwritten by a worker";
+
 /// Why no worker will finish a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Loss {
-    Died { death: Death, pid: u32 },
+    Died {
+        death: Death,
+        pid: u32,
+    },
     Cancelled,
-    Broken { reason: Arc<str> },
+    /// A worker has overwritten the task's slot.
+    Overwritten,
+    Broken {
+        reason: Arc<str>,
+    },
 }
 
 impl Outcome {
@@ -90,6 +100,7 @@ impl Outcome {
             Self::Failed(body) => report_error(&body, task),
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
+            Self::Lost(Loss::Overwritten) => bad_result(BadResult(OVERWRITTEN.to_owned()), task),
             Self::Lost(Loss::Broken { reason }) => {
                 TaskError::Broken { reason: reason.to_string(), task }
             }

@@ -3,7 +3,7 @@
 use super::Arguments;
 use super::{
     DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION_SHIFT, OWNER, OWNER_SHIFT, READY,
-    ResultPlace, STATE, Slot, WAITED, WATCHED, generation_of, word_of,
+    ResultPlace, STATE, Slot, WAITED, WATCHED, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -12,17 +12,18 @@ use crate::sync::Ordering;
 #[derive(Debug)]
 pub(crate) struct Draft<'s> {
     slot: &'s Slot,
+    generation: u32,
 }
 
 impl<'s> Draft<'s> {
     /// The caller has just made the slot a draft.
-    pub(super) fn of(slot: &'s Slot) -> Self {
-        Self { slot }
+    pub(super) fn of(slot: &'s Slot, generation: u32) -> Self {
+        Self { slot, generation }
     }
 
     /// The generation that the task will have.
     pub(crate) fn generation(&self) -> u32 {
-        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
+        self.generation
     }
 
     /// Writes the task and makes it claimable. The caller pushes the slot's index next.
@@ -36,17 +37,15 @@ impl<'s> Draft<'s> {
         for (cell, word) in slot.inline_args.iter().zip(inline) {
             cell.store(*word, Ordering::Relaxed);
         }
-        let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
         // PAIRS task-visible.
-        slot.word.store(word, Ordering::Release);
+        slot.word.store(word_of(self.generation) | READY, Ordering::Release);
         std::mem::forget(self);
     }
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let word = generation_of(self.slot.word.load(Ordering::Relaxed)) | FREE;
-        self.slot.word.store(word, Ordering::Release);
+        self.slot.word.store(word_of(self.generation) | FREE, Ordering::Release);
     }
 }
 

@@ -11,10 +11,15 @@ impl Desk {
     /// Supervisor: looks after everything that is rung for.
     pub(crate) fn look_around(&self) {
         for (index, slot) in self.control.slots().iter().enumerate() {
+            let Some(generation) = self.ledger.posted(index) else { continue };
+            if slot.phase(generation) != Phase::Finished {
+                continue;
+            }
             let mut record = lock(&self.records[index]);
-            if let Some(collected) = slot.collect_detached() {
+            if let Some(collected) = slot.collect_detached(generation) {
                 drop(self.outcome_of(&mut record, &collected));
                 drop(collected);
+                self.ledger.collected(index, generation);
                 self.control.gate().finished();
             }
         }
@@ -50,18 +55,13 @@ impl Desk {
     pub(crate) fn bury(&self, seat: usize, loss: &Loss) -> Option<Arc<RemoteHeap>> {
         self.control.wake().forget(seat);
         let heap = lock(&self.heaps[seat]).clone();
-        for (index, slot) in self.control.slots().iter().enumerate() {
-            let mut record = lock(&self.records[index]);
+        for (slot, record) in self.control.slots().iter().zip(&self.records) {
+            let mut record = lock(record);
             if let Some(generation) = slot.lose_running(seat as u16) {
                 record.loss = Some((generation, loss.clone()));
             }
-            drop(record);
-            // The worker may have died between finishing a task and waking who waits for it. The
-            // mark stays until the slot is collected.
-            if slot.is_waited() {
-                futex_wake(slot.futex(), u32::MAX);
-            }
         }
+        self.restore_slots();
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
         // was just reading one holds the record's lock, and has what it needs when the lock is
         // free.
@@ -76,9 +76,60 @@ impl Desk {
         self.bell.heard();
         self.look_around();
         self.control.gate().open();
-        self.push_again();
+        if !self.mend_ring() {
+            self.spoil();
+        }
         self.control.wake().wake_all();
         heap
+    }
+
+    /// Supervisor: ends tasks whose slots were overwritten, and wakes who waits for a task.
+    ///
+    /// All of them, whatever the marks say: a worker may have died between finishing a task and
+    /// waking who waits for it, or have overwritten the mark.
+    fn restore_slots(&self) {
+        let seats = self.control.seats().len();
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            if self.ledger.posted(index).is_none() {
+                continue;
+            }
+            // With the lock, nobody collects between the look and the change.
+            let mut record = lock(&self.records[index]);
+            let posted = self.ledger.posted(index);
+            if let Some(generation) = posted.filter(|&g| slot.is_overwritten(g, seats)) {
+                record.loss = Some((generation, Loss::Overwritten));
+                slot.lose_overwritten(generation);
+            }
+            drop(record);
+            futex_wake(slot.futex(), u32::MAX);
+        }
+    }
+
+    /// Supervisor: puts right what can be told from the parent's own memory.
+    pub(crate) fn set_right(&self) {
+        self.restore_slots();
+        self.bell.heard();
+        self.look_around();
+        self.control.gate().open();
+        if !self.mend_ring() {
+            self.spoil();
+        }
+    }
+
+    /// Supervisor: no worker is left, and none will come. Whatever has not ended was overwritten.
+    pub(crate) fn settle(&self) {
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let mut record = lock(&self.records[index]);
+            let Some(generation) = self.ledger.posted(index) else { continue };
+            if slot.phase(generation) != Phase::Finished {
+                record.loss = Some((generation, Loss::Overwritten));
+                slot.lose_overwritten(generation);
+            }
+            drop(record);
+            futex_wake(slot.futex(), u32::MAX);
+        }
+        self.look_around();
+        self.control.gate().open();
     }
 
     /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are
@@ -94,7 +145,7 @@ impl Desk {
     pub(crate) fn broken(&self) -> Option<Arc<str>> {
         Some(match self.end.get()? {
             Loss::Broken { reason } => Arc::clone(reason),
-            Loss::Cancelled | Loss::Died { .. } => Arc::from("it was killed"),
+            Loss::Cancelled | Loss::Overwritten | Loss::Died { .. } => Arc::from("it was killed"),
         })
     }
 

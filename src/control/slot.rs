@@ -164,7 +164,7 @@ impl Slot {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claim::Run(Running::of(self)),
+                Ok(_) => return Claim::Run(Running::of(self, claimed)),
                 Err(seen) => word = seen,
             }
         }
@@ -266,7 +266,7 @@ impl Slot {
     }
 
     /// Tells whether a thread of the parent has announced that it sleeps on the slot.
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(crate) fn is_waited(&self) -> bool {
         self.word.load(Ordering::Acquire) & WAITED != 0
     }

@@ -93,7 +93,9 @@ impl<'c> Wake<'c> {
             bed.sleeping.store(0, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
-        (0..self.seats.len()).for_each(|seat| drop(self.shake(seat)));
+        for seat in 0..self.seats.len() {
+            self.shake(seat);
+        }
     }
 
     /// Worker: starts to search, unless `searchers_max` others do. False: do not spin.

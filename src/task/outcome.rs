@@ -120,7 +120,7 @@ fn report_error(body: &Body, task: &'static str) -> TaskError {
         let error = ShareError::OutOfMemory { asked: 0, left: 0 };
         return TaskError::Result { error, task };
     }
-    match body.read(|bytes| decode::<Report>(bytes, &[])) {
+    match body.read_stable(|bytes| decode::<Report>(bytes, &[])) {
         Ok(Report::Panicked { message, location, backtrace }) => {
             TaskError::Panicked { message, location, backtrace, task }
         }
@@ -138,6 +138,10 @@ fn report_error(body: &Body, task: &'static str) -> TaskError {
 /// Takes over an archive and what is attached to it. `None`: a place that cannot be.
 fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body> {
     const PLACE_BYTES: u64 = 24;
+    // The table is copied, and memory behind it that nobody wrote would be made by that.
+    if place.attached > RemoteHeap::blocks_max() {
+        return None;
+    }
     let table_at = place.len.checked_next_multiple_of(8)?;
     let bytes = if place.attached == 0 {
         place.len

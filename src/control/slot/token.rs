@@ -2,8 +2,8 @@
 
 use super::Arguments;
 use super::{
-    DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION_SHIFT, OWNER, OWNER_SHIFT, READY,
-    ResultPlace, STATE, Slot, WAITED, WATCHED, word_of,
+    DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION, GENERATION_SHIFT, OWNER,
+    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, WAITED, WATCHED, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -22,6 +22,7 @@ impl<'s> Draft<'s> {
     }
 
     /// The generation that the task will have.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
@@ -53,12 +54,13 @@ impl Drop for Draft<'_> {
 #[derive(Debug)]
 pub(crate) struct Running<'s> {
     slot: &'s Slot,
+    claimed: u64,
 }
 
 impl<'s> Running<'s> {
     /// The caller has just claimed the slot.
-    pub(super) fn of(slot: &'s Slot) -> Self {
-        Self { slot }
+    pub(super) fn of(slot: &'s Slot, claimed: u64) -> Self {
+        Self { slot, claimed }
     }
 
     pub(crate) fn code(&self) -> u64 {
@@ -85,10 +87,16 @@ impl<'s> Running<'s> {
         self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
     }
 
-    /// Hands the result over.
+    /// Hands the result over. If the slot was overwritten it may be another task's by now, and is
+    /// left alone.
     pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
-        let slot = self.slot;
+        const CLAIM: u64 = GENERATION | OWNER | STATE;
+        let (slot, claimed) = (self.slot, self.claimed & CLAIM);
         std::mem::forget(self);
+        let mut word = slot.word.load(Ordering::Relaxed);
+        if word & CLAIM != claimed {
+            return Finished { wake: false, ring: false, detached: false };
+        }
         slot.result_heap.store(place.heap, Ordering::Relaxed);
         slot.result_offset.store(place.offset, Ordering::Relaxed);
         slot.result_len.store(place.len, Ordering::Relaxed);
@@ -99,8 +107,7 @@ impl<'s> Running<'s> {
             }
         }
         let state = if ending == Ending::Done { DONE } else { FAILED };
-        let mut word = slot.word.load(Ordering::Relaxed);
-        loop {
+        while word & CLAIM == claimed {
             let finished = word & !STATE | state;
             // PAIRS result-visible.
             match slot.word.compare_exchange_weak(
@@ -123,7 +130,8 @@ impl<'s> Running<'s> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let failed = Running { slot: self.slot }.finish(Ending::Failed, &ResultPlace::default());
+        let again = Running { slot: self.slot, claimed: self.claimed };
+        let failed = again.finish(Ending::Failed, &ResultPlace::default());
         if failed.wake {
             crate::sys::futex_wake(self.slot.futex(), u32::MAX);
         }

@@ -7,6 +7,8 @@ mod argument;
 mod desk;
 mod frame;
 mod function;
+#[cfg(any(all(test, not(loom)), fuzzing))]
+pub mod fuzzing;
 mod handle;
 mod outcome;
 mod param;

@@ -128,7 +128,7 @@ enum Home {
     Segment {
         _segment: Segment,
     },
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     Heap {
         /// No `Box`: moving one ends the use of pointers into it.
         _pages: Vec<Page>,
@@ -136,7 +136,7 @@ enum Home {
 }
 
 /// Zeroed memory for tests, aligned as a mapping is.
-#[cfg(all(test, not(loom)))]
+#[cfg(any(all(test, not(loom)), fuzzing))]
 #[repr(C, align(4096))]
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
@@ -194,7 +194,7 @@ impl Control {
     }
 
     /// The same structure on the heap, for tests that run both halves as threads.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn on_heap(slots: u32, seats: u32) -> Self {
         let shape = Shape { slots, seats };
         let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)];
@@ -202,6 +202,12 @@ impl Control {
         let control = Self::over(base, shape, Home::Heap { _pages: pages });
         control.ring().initialize();
         control
+    }
+
+    /// All of it, as somebody sees it who does not know what is where.
+    #[cfg(any(all(test, not(loom)), fuzzing))]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        self.array(0, self.shape.bytes() / size_of::<AtomicU64>())
     }
 
     fn over(base: NonNull<u8>, shape: Shape, home: Home) -> Self {

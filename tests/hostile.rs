@@ -268,6 +268,10 @@ fn talk_row(what: &str) {
         // A worker whose own end is closed takes its parent for dead, and the name away.
         if what != "closed" {
             works(&pool.executor, &row);
+            // Replaced if it was killed, and counted once.
+            while pool.executor.worker_pids().len() != WORKERS {
+                thread::yield_now();
+            }
         }
         pool.end(seed % 2 == 0);
     }

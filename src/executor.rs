@@ -171,7 +171,7 @@ impl Executor {
             tasks_finished: control.tasks_finished(),
             deaths: self.office.deaths(),
             held_bytes: control.held_bytes(),
-            budget_bytes: control.header().budget_bytes.load(crate::sync::Ordering::Relaxed),
+            budget_bytes: control.budget_bytes(),
         }
     }
 

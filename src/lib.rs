@@ -94,6 +94,11 @@ pub use memory::{Array, ArrayMut, array};
 pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError};
 pub use worker::init;
 
+/// What `fuzz/` calls; no part of the API.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use task::fuzzing;
+
 /// Keeps the README's program running.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,6 +7,8 @@ mod argument;
 mod desk;
 mod frame;
 mod function;
+#[cfg(any(all(test, not(loom)), fuzzing))]
+pub mod fuzzing;
 mod handle;
 mod options;
 mod outcome;
@@ -14,7 +16,7 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
-pub(crate) use desk::{Desk, Unavailable};
+pub(crate) use desk::{Desk, Drafted, Unavailable};
 pub use frame::Frame;
 pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};

@@ -25,8 +25,12 @@ pub trait Codec: 'static {
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>;
 }
 
+/// How deep a value in MessagePack may be nested: so deep that decoding it, which calls itself for
+/// each level, stays inside any thread's stack, in a debug build too.
+const NESTING_MAX: usize = 256;
+
 /// MessagePack with field names: takes every type that serde takes, also `flatten`, untagged enums
-/// and `serde_json::Value`.
+/// and `serde_json::Value`. Values nested deeper than 256 levels do not decode.
 #[derive(Debug, Clone, Copy)]
 pub enum MessagePack {}
 
@@ -36,12 +40,15 @@ impl Codec for MessagePack {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-        Ok(rmp_serde::from_slice(bytes)?)
+        let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+        decoder.set_max_depth(NESTING_MAX);
+        Ok(T::deserialize(&mut decoder)?)
     }
 }
 
 /// Postcard: smaller and faster than MessagePack, without field names, so not for types that need
-/// to look at what comes (`flatten`, untagged enums, `serde_json::Value`).
+/// to look at what comes (`flatten`, untagged enums, `serde_json::Value`). Sets no bound on how deep a
+/// type that contains itself is nested.
 #[cfg(feature = "postcard")]
 #[derive(Debug, Clone, Copy)]
 pub enum Postcard {}

@@ -31,6 +31,13 @@ impl Aligned {
     }
 }
 
+/// The longest archive that is copied before it is checked and decoded.
+const STABLE_BYTES_MAX: usize = 1024;
+
+/// A copy of such an archive, aligned as a block is.
+#[repr(C, align(64))]
+struct Copied([u64; STABLE_BYTES_MAX / 8]);
+
 /// Where a result's archive lies. Kept small: outcomes that nobody has asked for yet hold one each.
 pub(crate) enum Body {
     /// It was small and came with the slot.
@@ -45,6 +52,21 @@ impl Body {
         match self {
             Self::Inline { words, len, .. } => read(Aligned(*words).bytes(*len)),
             Self::Block { lease, len } => read(block_bytes(lease, *len)),
+        }
+    }
+
+    /// As [`Body::read`], for who looks at the bytes more than once: the worker that wrote a block
+    /// can still write into it, and what was checked has to be what is read. A short archive is
+    /// copied first, which costs less than fetching its memory from the worker's core.
+    pub(crate) fn read_stable<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            Self::Block { lease, len } if *len <= STABLE_BYTES_MAX => {
+                let mut copy = Copied([0; STABLE_BYTES_MAX / 8]);
+                let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut copy.0)[..*len];
+                bytes.copy_from_slice(block_bytes(lease, *len));
+                read(bytes)
+            }
+            _ => self.read(read),
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) struct Header {
     magic: AtomicU64,
     slots: AtomicU32,
     seats: AtomicU32,
-    /// The bytes that all heaps together may hold.
-    pub(crate) budget_bytes: AtomicU64,
+    /// The bytes that all heaps together may hold, for who attaches.
+    budget_bytes: AtomicU64,
     /// The bytes that the parent's heaps hold.
     pub(crate) parent_bytes: AtomicU64,
     /// Not 0: workers leave when the ring is empty.
@@ -120,6 +120,7 @@ pub(crate) fn control_bytes(slots: u32, seats: u32) -> usize {
 pub(crate) struct Control {
     base: NonNull<u8>,
     shape: Shape,
+    budget_bytes: u64,
     _home: Home,
 }
 
@@ -128,7 +129,7 @@ enum Home {
     Segment {
         _segment: Segment,
     },
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     Heap {
         /// No `Box`: moving one ends the use of pointers into it.
         _pages: Vec<Page>,
@@ -136,7 +137,7 @@ enum Home {
 }
 
 /// Zeroed memory for tests, aligned as a mapping is.
-#[cfg(all(test, not(loom)))]
+#[cfg(any(all(test, not(loom)), fuzzing))]
 #[repr(C, align(4096))]
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
@@ -149,16 +150,30 @@ unsafe impl Sync for Control {}
 
 impl Control {
     /// Makes a segment of this name and fills in its header. All slots are free.
-    pub(crate) fn create(name: &SegmentName, slots: u32, seats: u32) -> io::Result<Self> {
+    pub(crate) fn create(
+        name: &SegmentName,
+        slots: u32,
+        seats: u32,
+        budget_bytes: u64,
+    ) -> io::Result<Self> {
         let shape = Shape { slots, seats };
         let segment = Segment::create(name, shape.bytes())?;
-        let control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
-        control.header().slots.store(slots, Ordering::Relaxed);
-        control.header().seats.store(seats, Ordering::Relaxed);
+        let mut control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        control.budget_bytes = budget_bytes;
         control.ring().initialize();
-        // PAIRS control-ready: whoever reads the magic word sees the counts above.
-        control.header().magic.store(MAGIC, Ordering::Release);
+        control.introduce();
         Ok(control)
+    }
+
+    /// Parent: writes down what those who attach look for. Once more before each worker: one that
+    /// went wild may have overwritten it.
+    pub(crate) fn introduce(&self) {
+        let header = self.header();
+        header.slots.store(self.shape.slots, Ordering::Relaxed);
+        header.seats.store(self.shape.seats, Ordering::Relaxed);
+        header.budget_bytes.store(self.budget_bytes, Ordering::Relaxed);
+        // PAIRS control-ready: whoever reads the magic word sees the counts above.
+        header.magic.store(MAGIC, Ordering::Release);
     }
 
     /// Attaches to a segment that the parent has made. Its counts are checked against its size.
@@ -169,17 +184,18 @@ impl Control {
         }
         let shape = Shape { slots, seats };
         let segment = Segment::open(name, shape.bytes())?;
-        let control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        let mut control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
         let header = control.header();
         // PAIRS control-ready.
         let ready = header.magic.load(Ordering::Acquire) == MAGIC
             && header.slots.load(Ordering::Relaxed) == slots
             && header.seats.load(Ordering::Relaxed) == seats;
+        control.budget_bytes = control.header().budget_bytes.load(Ordering::Relaxed);
         if ready { Ok(control) } else { Err(invalid()) }
     }
 
     /// The same structure on the heap, for tests that run both halves as threads.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn on_heap(slots: u32, seats: u32) -> Self {
         let shape = Shape { slots, seats };
         let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)];
@@ -189,9 +205,15 @@ impl Control {
         control
     }
 
+    /// All of it, as somebody sees it who does not know what is where.
+    #[cfg(any(all(test, not(loom)), fuzzing))]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        self.array(0, self.shape.bytes() / size_of::<AtomicU64>())
+    }
+
     fn over(base: NonNull<u8>, shape: Shape, home: Home) -> Self {
         assert!(base.addr().get().is_multiple_of(4096), "a mapping starts on a page");
-        Self { base, shape, _home: home }
+        Self { base, shape, budget_bytes: u64::MAX, _home: home }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -221,14 +243,17 @@ impl Control {
         &self.header().gate
     }
 
-    /// The bytes that all heaps hold together, and the budget. Exact only while nobody allocates.
+    /// The bytes that all heaps together may hold, as they were when this process attached.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// The bytes that all heaps hold together. Exact only while nobody allocates.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let of_workers: u64 = self
-            .seats()
-            .iter()
-            .map(|s| s.held_bytes.load(Ordering::Relaxed))
-            .fold(0, u64::wrapping_add);
-        of_workers.wrapping_add(self.header().parent_bytes.load(Ordering::Relaxed))
+        let of_workers = self.seats().iter().map(|s| s.held_bytes.load(Ordering::Relaxed));
+        // An absurd count leaves no room; wrapped, it would make room for everything.
+        let of_workers = of_workers.fold(0, u64::saturating_add);
+        of_workers.saturating_add(self.header().parent_bytes.load(Ordering::Relaxed))
     }
 
     /// How many tasks the workers of all seats have finished.

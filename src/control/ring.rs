@@ -34,9 +34,13 @@ impl Cell {
     }
 }
 
-/// The ring is full.
+/// The ring takes no id: it is full, or what lies in it was not written by this code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// Steps of one push or pop beyond those that walk the cells: each is lost to somebody else's push
+/// or pop. Who has lost so many takes the ring for garbled, which costs time and nothing else.
+const LOST_STEPS_MAX: usize = 4096;
 
 /// The ring, over cells that lie elsewhere.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +64,23 @@ impl<'c> Ring<'c> {
         }
     }
 
+    /// Empties all cells while others push and pop: ids are lost, and the ring is in order again.
+    ///
+    /// One thread at a time. Who pushed meanwhile and lost its id had queued its task before, and
+    /// the caller sees that: it pushes all that is queued once more.
+    pub(crate) fn reset(&self) {
+        let shift = self.cells.len().trailing_zeros();
+        // Laps ahead, so that nobody takes a cell or a hint for one that he has seen before.
+        let lap = ((self.tail.load(Ordering::Relaxed) >> shift) as u32).wrapping_add(3);
+        for cell in self.cells {
+            // PAIRS id-visible: a swap reads the id that it throws away.
+            cell.swap(Cell::empty(lap).0, Ordering::AcqRel);
+        }
+        let start = u64::from(lap) << shift;
+        self.tail.store(start, Ordering::Release);
+        self.head.store(start, Ordering::Release);
+    }
+
     /// How many ids the ring can hold.
     pub(crate) fn capacity(&self) -> usize {
         self.cells.len()
@@ -69,7 +90,7 @@ impl<'c> Ring<'c> {
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
         let backoff = Backoff::new();
-        loop {
+        for _ in 0..self.steps_max() {
             // PAIRS hint: a cell is seen at least as new as the hint that leads to it.
             let position = self.tail.load(Ordering::Acquire);
             let (cell, lap) = self.at(position);
@@ -90,17 +111,20 @@ impl<'c> Ring<'c> {
             } else if seen == Cell::empty(lap.wrapping_add(1)) {
                 // Pushed and popped already, the hint is far behind.
                 self.advance(self.tail, position);
-            } else if seen.lap() == lap.wrapping_sub(1) && self.tail_is(position) {
-                // { lap - 1, full }: not popped since the last time round.
+            } else if is_still(self.tail, position) {
+                // { lap - 1, full }: not popped since the last time round. Any other cell under a
+                // hint that stands still is garbled: one of a later lap was seen after the hint
+                // had moved on, one of an earlier lap not before the hint had come here.
                 return Err(Full);
             }
         }
+        Err(Full)
     }
 
-    /// Takes the id at the front.
+    /// Takes the id at the front. None in a garbled ring, too: the parent puts it in order.
     pub(crate) fn pop(&self) -> Option<u32> {
         let backoff = Backoff::new();
-        loop {
+        for _ in 0..self.steps_max() {
             // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
             let position = self.head.load(Ordering::Acquire);
             let (cell, lap) = self.at(position);
@@ -120,31 +144,41 @@ impl<'c> Ring<'c> {
                 }
                 None if seen.lap() == lap => {
                     // { lap, empty }: nothing was pushed here, nor anywhere behind.
-                    if self.head.load(Ordering::Relaxed) == position {
+                    if is_still(self.head, position) {
                         return None;
                     }
                 }
-                // A later lap: popped, and the hint is behind.
-                _ => self.advance(self.head, position),
+                // { lap + 1 }: popped, perhaps pushed again, and the hint is behind.
+                _ if seen.lap() == lap.wrapping_add(1) => self.advance(self.head, position),
+                // Garbled, unless the hint has moved on: see `push`.
+                _ if is_still(self.head, position) => return None,
+                _ => {}
             }
         }
+        None
     }
 
     /// Tells whether a pop would find nothing now.
     pub(crate) fn is_empty(&self) -> bool {
-        loop {
+        for _ in 0..self.steps_max() {
             let position = self.head.load(Ordering::SeqCst);
             let (cell, lap) = self.at(position);
             let seen = Cell(cell.load(Ordering::SeqCst));
             if seen.lap() == lap {
                 return seen.id().is_none();
             }
-            self.advance(self.head, position);
+            if seen.lap() == lap.wrapping_add(1) {
+                self.advance(self.head, position);
+            } else if is_still(self.head, position) {
+                return true;
+            }
         }
+        true
     }
 
-    fn tail_is(&self, position: u64) -> bool {
-        self.tail.load(Ordering::Relaxed) == position
+    /// No walk over the cells takes more: each cell lets a hint pass in two laps at most.
+    fn steps_max(&self) -> usize {
+        4 * self.cells.len() + LOST_STEPS_MAX
     }
 
     fn at(&self, position: u64) -> (&'c AtomicU64, u32) {
@@ -159,4 +193,9 @@ impl<'c> Ring<'c> {
         // PAIRS hint.
         let _ = hint.compare_exchange(position, next, Ordering::Release, Ordering::Relaxed);
     }
+}
+
+/// Tells whether a hint has not moved on since it was read.
+fn is_still(hint: &AtomicU64, position: u64) -> bool {
+    hint.load(Ordering::Relaxed) == position
 }

@@ -14,6 +14,7 @@
 //! Every change is one compare-and-swap or one store by the only one who may change the word then.
 //! The claim writes the owner in the same instruction.
 
+mod loss;
 mod token;
 
 pub(crate) use token::{Collected, Draft, Running};
@@ -137,7 +138,14 @@ pub(crate) struct Finished {
 }
 
 impl Slot {
-    /// Parent: takes a free slot.
+    /// Parent: begins a task in a slot that the caller alone may fill, whatever its word says now.
+    pub(crate) fn draft_as(&self, generation: u32) -> Draft<'_> {
+        self.word.store(word_of(generation) | DRAFT, Ordering::Relaxed);
+        Draft::of(self, generation)
+    }
+
+    /// Parent: takes a free slot by the word alone, as models do, which keep no ledger.
+    #[cfg(test)]
     pub(crate) fn draft(&self) -> Option<Draft<'_>> {
         let word = self.word.load(Ordering::Relaxed);
         if word & STATE != FREE {
@@ -150,7 +158,7 @@ impl Slot {
             Ordering::Acquire,
             Ordering::Relaxed,
         );
-        drafted.is_ok().then_some(Draft::of(self))
+        drafted.is_ok().then(|| Draft::of(self, (word >> GENERATION_SHIFT) as u32))
     }
 
     /// Worker: claims a queued task. The owner is on record from this instruction on.
@@ -219,70 +227,36 @@ impl Slot {
     }
 
     /// Parent: as `collect`, whatever task it is.
+    #[cfg(test)]
     pub(crate) fn collect_any(&self) -> Option<Collected<'_>> {
         self.take(|word| ending_of(word).is_some())
     }
 
-    /// Parent: as `collect_any`, if nobody holds a handle.
-    pub(crate) fn collect_detached(&self) -> Option<Collected<'_>> {
-        self.take(|word| ending_of(word).is_some() && word & DETACHED != 0)
-    }
-
-    /// Parent: ends a queued task before a worker claims it. It is `Lost` then.
-    pub(crate) fn cancel(&self, generation: u32) -> bool {
-        let wanted = word_of(generation);
-        self.lose(|word| word & STATE == READY && generation_of(word) == wanted).is_some()
-    }
-
-    /// Parent: condemns the worker that runs the task. True: the supervisor has to kill it, and
-    /// only it: until its burial the slot says whom.
-    pub(crate) fn doom(&self, generation: u32) -> bool {
-        let wanted = word_of(generation);
-        let running = |word| word & STATE == RUNNING && generation_of(word) == wanted;
-        self.change(running, |word| word & !STATE | DOOMED).is_some()
-    }
-
-    /// Supervisor: the seat whose worker is condemned for this task.
-    pub(crate) fn doomed(&self) -> Option<u16> {
-        let word = self.word.load(Ordering::Acquire);
-        (word & STATE == DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
-    }
-
-    /// Supervisor: queues the task again that a dead worker was running, unless it was condemned
-    /// for it. The caller pushes its index. Returns its generation.
-    pub(crate) fn requeue(&self, seat: u16) -> Option<u32> {
-        let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
-        let running = |word| word & (STATE | OWNER) == owned;
-        self.change(running, |word| word & !(STATE | OWNER) | READY)
-    }
-
-    /// Supervisor: ends a queued task, whichever it is. Returns its generation.
-    pub(crate) fn lose_queued(&self) -> Option<u32> {
-        self.lose(|word| word & STATE == READY)
-    }
-
-    /// Supervisor: ends the task that a dead worker was running. Returns its generation.
-    pub(crate) fn lose_running(&self, seat: u16) -> Option<u32> {
-        let owner = u64::from(seat) << OWNER_SHIFT;
-        self.lose(|word| matches!(word & STATE, RUNNING | DOOMED) && word & OWNER == owner)
+    /// Parent: as `collect`, if nobody holds a handle.
+    pub(crate) fn collect_detached(&self, generation: u32) -> Option<Collected<'_>> {
+        self.take(|word| generation_of(word) == word_of(generation) && word & DETACHED != 0)
     }
 
     /// Tells whether a thread of the parent has announced that it sleeps on the slot.
+    #[cfg(all(test, loom))]
     pub(crate) fn is_waited(&self) -> bool {
         self.word.load(Ordering::Acquire) & WAITED != 0
     }
 
     /// Tells whether a worker could claim the slot now.
+    #[cfg(test)]
     pub(crate) fn is_queued(&self) -> bool {
         self.word.load(Ordering::Relaxed) & STATE == READY
     }
 
     /// Tells whether the slot holds a task that has not ended.
+    #[cfg(test)]
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING | DOOMED)
     }
 
     /// Tells whether the slot can be drafted, or collected and then drafted.
+    #[cfg(test)]
     pub(crate) fn is_free_or_finished(&self) -> bool {
         let word = self.word.load(Ordering::SeqCst);
         word & STATE == FREE || ending_of(word).is_some()
@@ -291,23 +265,6 @@ impl Slot {
     /// The low half of the word, to sleep on.
     pub(crate) fn futex(&self) -> Word<'_> {
         Word::LowHalf(&self.word)
-    }
-
-    fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
-        self.change(which, |word| word & !STATE | LOST)
-    }
-
-    /// Changes a word that is as `which` says. Returns its generation.
-    fn change(&self, which: impl Fn(u64) -> bool, to: impl Fn(u64) -> u64) -> Option<u32> {
-        let mut word = self.word.load(Ordering::Acquire);
-        while which(word) {
-            let next = to(word);
-            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
-                Err(seen) => word = seen,
-            }
-        }
-        None
     }
 
     fn take(&self, which: impl Fn(u64) -> bool) -> Option<Collected<'_>> {
@@ -324,6 +281,18 @@ impl Slot {
             ) {
                 Ok(_) => return Some(Collected::of(self, word, ending)),
                 Err(seen) => word = seen,
+            }
+        }
+    }
+
+    fn write_result(&self, place: &ResultPlace) {
+        self.result_heap.store(place.heap, Ordering::Relaxed);
+        self.result_offset.store(place.offset, Ordering::Relaxed);
+        self.result_len.store(place.len, Ordering::Relaxed);
+        self.result_attached.store(place.attached, Ordering::Relaxed);
+        if place.heap == 0 && place.len | place.attached != 0 {
+            for (cell, word) in self.inline_result.iter().zip(&place.inline) {
+                cell.store(*word, Ordering::Relaxed);
             }
         }
     }

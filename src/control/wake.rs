@@ -72,8 +72,7 @@ impl<'c> Wake<'c> {
             while sleeping != 0 {
                 let bit = sleeping & sleeping.wrapping_neg();
                 let before = bed.sleeping.fetch_and(!bit, Ordering::AcqRel);
-                if before & bit != 0 {
-                    self.shake(word * 64 + bit.trailing_zeros() as usize);
+                if before & bit != 0 && self.shake(word * 64 + bit.trailing_zeros() as usize) {
                     return true;
                 }
                 sleeping = before & !bit;
@@ -84,9 +83,19 @@ impl<'c> Wake<'c> {
 
     /// Wakes every worker, whatever the bits say: for shutting down, and after a death. A worker
     /// that died while it was waking another may have taken that one's bit and done no more.
+    ///
+    /// Takes all bits away first, since a bit that nobody stands behind keeps wake-ups from others.
+    /// Who sleeps sets its bit again after it was woken; who searches is not seen until it sleeps,
+    /// and producers wake one too many.
     pub(crate) fn wake_all(&self) {
+        for bed in self.beds {
+            bed.searching.store(0, Ordering::SeqCst);
+            bed.sleeping.store(0, Ordering::SeqCst);
+        }
         fence(Ordering::SeqCst);
-        (0..self.seats.len()).for_each(|seat| self.shake(seat));
+        for seat in 0..self.seats.len() {
+            self.shake(seat);
+        }
     }
 
     /// Worker: starts to search, unless `searchers_max` others do. False: do not spin.
@@ -148,12 +157,12 @@ impl<'c> Wake<'c> {
         bed.searching.fetch_and(mask, Ordering::SeqCst);
     }
 
-    fn shake(&self, seat: usize) {
-        // A bit without a seat can only be a wild worker's; there is nobody to wake.
-        if let Some(seat) = self.seats.get(seat) {
-            // PAIRS notified.
-            seat.park.store(1, Ordering::Release);
-            futex_wake(&*seat.park, 1);
-        }
+    /// Wakes whoever sits there. False: a bit without a seat, which only a worker gone wild sets.
+    fn shake(&self, seat: usize) -> bool {
+        let Some(seat) = self.seats.get(seat) else { return false };
+        // PAIRS notified.
+        seat.park.store(1, Ordering::Release);
+        futex_wake(&*seat.park, 1);
+        true
     }
 }

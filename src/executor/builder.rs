@@ -16,7 +16,7 @@ use crate::control::{
 };
 use crate::error::{BuildError, ShareError, SubmitError};
 use crate::memory::{self, Budget, Heap, Lease, Place};
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::sys::{self, Image, SegmentName};
 use crate::task::{Desk, TaskFn, code_of, name_of, store};
 
@@ -241,14 +241,14 @@ impl Builder {
 
         sweep();
         let name = SegmentName::new();
-        let control = Control::create(&name, self.task_slots, seats).map_err(|source| {
+        let control = Control::create(&name, self.task_slots, seats, budget);
+        let control = control.map_err(|source| {
             let bytes = control_bytes(self.task_slots, seats) as u64;
             BuildError::ControlSegment { bytes, source }
         })?;
         // From here on the name goes with the plan.
         let name = OwnedName(name);
         let control = Arc::new(control);
-        control.header().budget_bytes.store(budget, Ordering::Relaxed);
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
         let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);

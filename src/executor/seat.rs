@@ -46,8 +46,10 @@ pub(super) struct Terms {
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) pidfd: PidFd,
-    /// `None` once the worker closed its end.
-    pub(super) socket: Option<Socket>,
+    pub(super) socket: Socket,
+    /// Nothing more is heard of it: it closed its end, or said what none of ours says. The socket
+    /// stays open; a worker that finds the other end closed takes its parent for dead.
+    pub(super) mute: bool,
     pub(super) ready: bool,
     /// Since when: started, then ready.
     pub(super) since: Instant,
@@ -80,9 +82,16 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         })?;
-        let (socket, since) = (Some(ours), Instant::now());
-        let process =
-            Self { pid, pidfd, socket, ready: false, since, leaving: None, failed: false };
+        let process = Self {
+            pid,
+            pidfd,
+            socket: ours,
+            mute: false,
+            ready: false,
+            since: Instant::now(),
+            leaving: None,
+            failed: false,
+        };
         // Before the greeting: the worker may have finished a task by the time that it returns.
         let heap = Arc::new(heap);
         desk.seat_heap(seat, Arc::clone(&heap));
@@ -96,15 +105,14 @@ impl Process {
 
     /// Answers a worker that wants to read another worker's heap.
     pub(super) fn send_heap(&self, desk: &Desk, id: u64) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
         let heap = desk.find_heap(id);
         let fd = heap.as_ref().and_then(|heap| sys::reopen_read_only(heap.fd()).ok());
         match (heap, fd) {
             (Some(heap), Some(fd)) => {
                 let message = FromParent::Heap { id, bytes: heap.len() };
-                socket.send(&message.to_bytes(), &[fd.as_fd()])
+                self.socket.send(&message.to_bytes(), &[fd.as_fd()])
             }
-            _ => socket.send(&FromParent::NoHeap { id }.to_bytes(), &[]),
+            _ => self.socket.send(&FromParent::NoHeap { id }.to_bytes(), &[]),
         }
     }
 
@@ -122,6 +130,7 @@ impl Process {
         let name = plan.name.0.as_str().as_bytes();
         segment[..name.len()].copy_from_slice(name);
         let control = desk.control();
+        control.introduce();
         Releases::over(&control.seats()[seat].releases.0).clear();
         control.seats()[seat].leave.store(0, Ordering::SeqCst);
         let start = plan.start_place();
@@ -147,7 +156,6 @@ impl Process {
         };
         let args = sys::reopen_read_only(desk.heap().fd())?;
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
-        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
+        self.socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
     }
 }

@@ -2,11 +2,13 @@
 
 use super::Executor;
 use crate::archive::{EncodeFailure, Encoded, Encoder, encode};
-use crate::control::{Draft, INLINE_ARGS_WORDS};
+use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{ShareError, SubmitError, TrySubmitError};
 use crate::memory::Lease;
 use crate::sync::Arc;
-use crate::task::{Desk, TaskFn, TaskHandle, TaskOptions, Unavailable, code_of, namer_of, store};
+use crate::task::{
+    Desk, Drafted, TaskFn, TaskHandle, TaskOptions, Unavailable, code_of, namer_of, store,
+};
 
 impl Executor {
     /// Gives a task to the workers.
@@ -117,7 +119,7 @@ impl Executor {
     fn post<F: TaskFn<M, A>, M, A>(
         &self,
         index: u32,
-        draft: Draft<'_>,
+        draft: Drafted<'_>,
         code: u64,
         args: &A,
         retries: u32,

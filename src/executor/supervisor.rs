@@ -18,6 +18,12 @@ use crate::sync::{Arc, Ordering};
 use crate::sys::{Interest, poll};
 use crate::task::{Desk, Loss};
 
+/// Messages of a dead worker that are listened to: it may have said why it could not start.
+const LAST_WORDS_MAX: u32 = 16;
+/// While closing, how often the workers are told once more: one that went wild may have taken back
+/// the first word.
+const CLOSING_ROUND: Duration = Duration::from_secs(1);
+
 /// Starts the supervisor. Its thread lives until the last worker has ended.
 pub(super) fn start(
     desk: &Arc<Desk>,
@@ -100,6 +106,8 @@ impl Supervisor {
             self.make_known(orders);
             if orders.killed {
                 self.desk.give_up(Loss::Cancelled);
+            }
+            if orders.killed || self.desk.is_spoiled() {
                 self.processes().for_each(|process| process.pidfd.kill());
             }
             let alarm = self.desk.check_deadlines();
@@ -113,12 +121,17 @@ impl Supervisor {
             if orders.closing && empty && (hopeless || self.desk.count_queued() == 0) {
                 break;
             }
-            let pause = [pause, alarm].into_iter().flatten().min();
-            for event in self.wait(pause) {
+            let round = orders.closing.then_some(CLOSING_ROUND);
+            let events = self.wait([pause, alarm, round].into_iter().flatten().min());
+            if orders.closing && events.is_empty() {
+                self.desk.set_right();
+                self.desk.control().wake().wake_all();
+            }
+            for event in events {
                 self.handle(event, orders.closing);
             }
         }
-        self.desk.look_around();
+        self.desk.settle();
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
@@ -205,9 +218,9 @@ impl Supervisor {
         for (index, seat) in self.seats.iter().enumerate() {
             let Seat::Taken(process) = seat else { continue };
             // Messages first: a worker that failed says why before it ends.
-            if let Some(socket) = &process.socket {
+            if !process.mute {
                 events.push(Event::Message(index));
-                interests.push(Interest::new(socket.as_fd()));
+                interests.push(Interest::new(process.socket.as_fd()));
             }
             events.push(Event::Death(index));
             interests.push(Interest::new(process.pidfd.as_fd()));
@@ -233,15 +246,14 @@ impl Supervisor {
 
     fn hear(&mut self, index: usize) {
         let Seat::Taken(process) = &mut self.seats[index] else { return };
-        let Some(socket) = &process.socket else { return };
-        let Ok(Some(message)) = socket.receive() else {
-            // Its end shows at the pidfd; an end that is closed would keep `poll` awake.
-            process.socket = None;
-            return;
+        let parsed = match process.socket.receive() {
+            Ok(Some(message)) => FromWorker::parse(&message.bytes),
+            Ok(None) | Err(_) => None,
         };
-        match FromWorker::parse(&message.bytes) {
-            Some(FromWorker::Ready) => self.worker_ready(index),
-            Some(FromWorker::Failed { in_start, cause }) => {
+        let is_new = !process.ready && !process.failed;
+        match parsed {
+            Some(FromWorker::Ready) if is_new => self.worker_ready(index),
+            Some(FromWorker::Failed { in_start, cause }) if is_new => {
                 process.failed = true;
                 self.start_failed(index, in_start, cause);
             }
@@ -252,7 +264,12 @@ impl Supervisor {
                     process.pidfd.kill();
                 }
             }
-            None => process.pidfd.kill(),
+            // It has left, and is not harmed by this, or it has gone wild. Its end shows at the
+            // pidfd; an end that is closed would keep `poll` awake.
+            Some(FromWorker::Ready | FromWorker::Failed { .. }) | None => {
+                process.mute = true;
+                process.pidfd.kill();
+            }
         }
     }
 
@@ -310,8 +327,9 @@ impl Supervisor {
     }
 
     fn hear_last_words(&mut self, index: usize) {
-        loop {
-            let Seat::Taken(Process { socket: Some(socket), .. }) = &self.seats[index] else {
+        // A process that it has left behind may hold its end, and talk for ever.
+        for _ in 0..LAST_WORDS_MAX {
+            let Seat::Taken(Process { socket, mute: false, .. }) = &self.seats[index] else {
                 return;
             };
             let mut interest = [Interest::new(socket.as_fd())];

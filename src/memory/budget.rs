@@ -65,7 +65,7 @@ impl Budget {
     }
 
     pub(crate) fn limit(&self) -> u64 {
-        self.control.header().budget_bytes.load(Ordering::Relaxed)
+        self.control.budget_bytes()
     }
 
     fn held(&self) -> &AtomicU64 {

@@ -8,6 +8,7 @@ use memmap2::MmapRaw;
 
 use super::budget::Budget;
 use super::heap::LARGE_BYTES;
+use super::offsets::Offsets;
 use super::place::Place;
 use super::registry;
 use crate::control::{Control, Releases};
@@ -71,9 +72,11 @@ impl RemoteHeap {
         self.fd.as_fd()
     }
 
-    /// Finds a block that the worker says it has filled. `None`: it does not lie in the heap.
+    /// Finds a block that the worker says it has filled. `None`: it does not lie in the heap, or is
+    /// longer than the budget allows.
     pub(crate) fn address(&self, place: &Place) -> Option<NonNull<u8>> {
-        if place.heap != self.id || !place.fits(self.len()) {
+        let may_be = place.len <= self.control.budget_bytes();
+        if place.heap != self.id || !place.fits(self.len()) || !may_be {
             return None;
         }
         let base = NonNull::new(self.map.as_mut_ptr())?;
@@ -81,9 +84,16 @@ impl RemoteHeap {
         Some(unsafe { base.add(place.offset as usize) })
     }
 
+    /// The most blocks that one result can refer to: as many as a heap can have.
+    pub(crate) fn blocks_max() -> u64 {
+        2 * Offsets::blocks_max()
+    }
+
     /// Takes note that a block is in use by the parent.
     pub(crate) fn lease(&self, place: &Place) {
-        lock(&self.state).leased_bytes += place.len;
+        // Wrapping: a worker may hand over one block many times, whatever it says of its length.
+        let mut state = lock(&self.state);
+        state.leased_bytes = state.leased_bytes.wrapping_add(place.len);
     }
 
     /// Ends the use of a block: the worker may use it again.
@@ -92,7 +102,7 @@ impl RemoteHeap {
             return;
         }
         let mut state = lock(&self.state);
-        state.leased_bytes -= place.len;
+        state.leased_bytes = state.leased_bytes.wrapping_sub(place.len);
         if state.alive {
             state.backlog.push(place.offset);
             self.flush_locked(&mut state);

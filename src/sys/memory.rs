@@ -25,16 +25,22 @@ pub(crate) fn page_size() -> usize {
 
 /// Makes an anonymous file of `len` bytes, all holes: it takes memory only where it is written.
 ///
-/// It has no name, so it is gone with the last process that holds or maps it.
+/// It has no name, so it is gone with the last process that holds or maps it. Its length is fixed:
+/// cut short by whoever holds it, it would end whoever reads it.
 pub(crate) fn memfd(name: &str, len: u64) -> io::Result<OwnedFd> {
     let name = CString::new(name)?;
     // SAFETY: `name` is a terminated string.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    let fd = check(unsafe {
+        libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+    })?;
     // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
     let fd = super::socket::above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })?;
     let len = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // SAFETY: no pointer is passed.
     retry(|| check(unsafe { libc::ftruncate(fd.as_raw_fd(), len) }))?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: no pointer is passed.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
     Ok(fd)
 }
 

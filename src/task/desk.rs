@@ -1,20 +1,24 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
 mod care;
+mod ledger;
 mod limits;
+mod queue;
 mod room;
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
+pub(crate) use ledger::Drafted;
+use ledger::Ledger;
 use limits::Timed;
 
-use super::outcome::{Kept, Loss, Outcome};
+use super::outcome::{Kept, Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
-use crate::control::{Bell, Collected, Control, Draft, Full, INLINE_ARGS_WORDS, Phase};
+use crate::control::{Bell, Collected, Control, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, Lease, RemoteHeap};
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 
 /// Everything that submitting and joining need. Lives until the last handle is gone.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub(crate) struct Desk {
     control: Arc<Control>,
     heap: Arc<Heap>,
     bell: Arc<Bell>,
+    ledger: Ledger,
     records: Box<[Mutex<Record>]>,
     /// The result heap of each seat's present worker.
     heaps: Box<[Mutex<Option<Arc<RemoteHeap>>>]>,
@@ -32,8 +37,10 @@ pub(crate) struct Desk {
     condemned: AtomicU32,
     /// Tasks with a deadline that have not ended.
     timed: Mutex<Vec<Timed>>,
-    /// Held by the thread that throws stale ids out of the ring.
-    compacting: Mutex<()>,
+    /// Held by the thread that puts the ring in order.
+    mending: Mutex<()>,
+    /// The control segment could not be kept in order.
+    spoiled: AtomicBool,
     /// Where the search for a free slot goes on.
     cursor: AtomicUsize,
     workers: AtomicU32,
@@ -89,6 +96,7 @@ pub(crate) enum Unavailable {
 impl Desk {
     pub(crate) fn new(control: Arc<Control>, heap: Arc<Heap>, bell: Arc<Bell>, cores: u32) -> Self {
         Self {
+            ledger: Ledger::new(control.slots().len()),
             records: control.slots().iter().map(|_| Mutex::default()).collect(),
             heaps: control.seats().iter().map(|_| Mutex::default()).collect(),
             control,
@@ -98,7 +106,8 @@ impl Desk {
             watchers: Mutex::default(),
             condemned: AtomicU32::new(0),
             timed: Mutex::default(),
-            compacting: Mutex::default(),
+            mending: Mutex::default(),
+            spoiled: AtomicBool::new(false),
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
@@ -136,8 +145,12 @@ impl Desk {
 
     /// Tells whether a task is under way whose end will give argument memory back.
     pub(crate) fn holds_arguments(&self) -> bool {
-        let pending = self.control.slots().iter().zip(&self.records);
-        pending.into_iter().any(|(slot, record)| slot.is_pending() && lock(record).held.is_some())
+        let slots = self.control.slots().iter().enumerate();
+        slots.into_iter().any(|(index, slot)| {
+            let ended = |generation| slot.phase(generation) == Phase::Finished;
+            !self.ledger.posted(index).is_some_and(ended)
+                && lock(&self.records[index]).held.is_some()
+        })
     }
 
     /// Hands a task to the workers, its arguments encoded in `inline` or in a block. Returns its
@@ -145,7 +158,7 @@ impl Desk {
     pub(crate) fn post(
         &self,
         index: u32,
-        draft: Draft<'_>,
+        draft: Drafted<'_>,
         code: u64,
         inline: &[u64; INLINE_ARGS_WORDS],
         encoded: Encoded,
@@ -161,79 +174,25 @@ impl Desk {
     }
 
     /// As [`Desk::post`], for a task without arguments.
-    pub(crate) fn post_bare(&self, index: u32, draft: Draft<'_>, code: u64) -> u32 {
+    pub(crate) fn post_bare(&self, index: u32, draft: Drafted<'_>, code: u64) -> u32 {
         self.publish(index, draft, code, (0, 0), &[])
     }
 
     fn publish(
         &self,
         index: u32,
-        draft: Draft<'_>,
+        draft: Drafted<'_>,
         code: u64,
-        (offset, len): (u64, u64),
+        place: (u64, u64),
         inline: &[u64],
     ) -> u32 {
-        let generation = draft.generation();
-        draft.publish(code, offset, len, inline);
+        let generation = draft.publish(code, place, inline);
         self.push(index);
         if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.
             self.lose_queued();
         }
         generation
-    }
-
-    /// Makes a queued slot known to the workers.
-    fn push(&self, index: u32) {
-        while self.control.ring().push(index) == Err(Full) {
-            self.compact();
-        }
-        let noticed = self.control.wake().notify();
-        // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
-        if !noticed && self.vacant.load(Ordering::Relaxed) != 0 {
-            self.bell.ring_anyway();
-        }
-    }
-
-    /// Throws stale and doubled ids out of a full ring.
-    ///
-    /// Everything is taken out before anything goes back in: workers and other threads pop
-    /// meanwhile, and who comes round to an id that he put back would take it for a double.
-    fn compact(&self) {
-        let _alone = lock(&self.compacting);
-        let ring = self.control.ring();
-        let mut is_kept = vec![false; self.control.slots().len()];
-        let mut kept = VecDeque::new();
-        loop {
-            for _ in 0..ring.capacity() {
-                let Some(index) = ring.pop() else { break };
-                let slot = self.control.slots().get(index as usize);
-                let queued = slot.is_some_and(|slot| slot.is_queued());
-                if queued && !std::mem::replace(&mut is_kept[index as usize], true) {
-                    kept.push_back(index);
-                }
-            }
-            while let Some(&index) = kept.front() {
-                if ring.push(index) == Err(Full) {
-                    break;
-                }
-                is_kept[index as usize] = false;
-                kept.pop_front();
-            }
-            // The ring has twice as many cells as there are slots; only others can have filled it.
-            if kept.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// After a death: queued tasks may have lost their place in the ring with whoever popped it.
-    pub(crate) fn push_again(&self) {
-        for (index, slot) in self.control.slots().iter().enumerate() {
-            if slot.is_queued() {
-                self.push(index as u32);
-            }
-        }
     }
 
     /// What became of the task. `None`: it has not ended.
@@ -247,6 +206,7 @@ impl Desk {
                     if let Some(collected) = slot.collect(generation) {
                         let outcome = self.outcome_of(&mut record, &collected);
                         drop(collected);
+                        self.ledger.collected(index as usize, generation);
                         drop(record);
                         self.step_back(index);
                         self.control.gate().finished();
@@ -255,8 +215,18 @@ impl Desk {
                 }
                 // Whoever made room holds the record's lock until the outcome is in it.
                 Phase::Gone => {
-                    let kept = take_kept(&mut lock(&self.records[index as usize]), generation);
-                    return Some(kept.unwrap_or(Outcome::Garbled("its slot was overwritten")));
+                    let mut record = lock(&self.records[index as usize]);
+                    if let Some(kept) = take_kept(&mut record, generation) {
+                        return Some(kept);
+                    }
+                    if self.ledger.posted(index as usize) == Some(generation) {
+                        record.held = None;
+                        slot.free_overwritten(generation.wrapping_add(1));
+                        self.ledger.collected(index as usize, generation);
+                        drop(record);
+                        self.control.gate().finished();
+                    }
+                    return Some(Outcome::Garbled(OVERWRITTEN));
                 }
             }
         }
@@ -284,7 +254,7 @@ impl Desk {
 
     /// How many tasks wait for a worker.
     pub(crate) fn count_queued(&self) -> usize {
-        self.control.slots().iter().filter(|slot| slot.is_queued()).count()
+        (0..self.control.slots().len()).filter(|&index| self.is_queued(index)).count()
     }
 
     fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {

@@ -159,9 +159,12 @@ impl<R: Returnable> TaskHandle<R> {
     }
 }
 
-fn value_of<R: Returnable>(outcome: Outcome, task: &'static str) -> Result<R, TaskError> {
+pub(super) fn value_of<R: Returnable>(
+    outcome: Outcome,
+    task: &'static str,
+) -> Result<R, TaskError> {
     let body = outcome.into_body(task)?;
-    let value = body.read(|bytes| decode(bytes, body.attached()));
+    let value = body.read_stable(|bytes| decode(bytes, body.attached()));
     value.map_err(|bad| bad_result(bad, task))
 }
 

@@ -59,13 +59,25 @@ impl std::fmt::Debug for Kept {
     }
 }
 
+/// What is said of a task whose slot no longer tells of it.
+pub(super) const OVERWRITTEN: &str = "its slot in the control segment was overwritten by a worker";
+
 /// Why no worker will finish a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Loss {
-    Died { death: Death, pid: u32 },
+    Died {
+        death: Death,
+        pid: u32,
+    },
     Cancelled,
-    Deadline { limit: Duration },
-    Broken { reason: Arc<str> },
+    Deadline {
+        limit: Duration,
+    },
+    /// A worker has overwritten the task's slot.
+    Overwritten,
+    Broken {
+        reason: Arc<str>,
+    },
 }
 
 impl Outcome {
@@ -94,6 +106,7 @@ impl Outcome {
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
             Self::Lost(Loss::Deadline { limit }) => TaskError::DeadlineExceeded { limit, task },
+            Self::Lost(Loss::Overwritten) => bad_result(BadResult(OVERWRITTEN.to_owned()), task),
             Self::Lost(Loss::Broken { reason }) => {
                 TaskError::Broken { reason: reason.to_string(), task }
             }
@@ -113,7 +126,7 @@ fn report_error(body: &Body, task: &'static str) -> TaskError {
         let error = ShareError::OutOfMemory { asked: 0, left: 0 };
         return TaskError::Result { error, task };
     }
-    match body.read(|bytes| decode::<Report>(bytes, &[])) {
+    match body.read_stable(|bytes| decode::<Report>(bytes, &[])) {
         Ok(Report::Panicked { message, location, backtrace }) => {
             TaskError::Panicked { message, location, backtrace, task }
         }
@@ -131,6 +144,10 @@ fn report_error(body: &Body, task: &'static str) -> TaskError {
 /// Takes over an archive and what is attached to it. `None`: a place that cannot be.
 fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body> {
     const PLACE_BYTES: u64 = 24;
+    // The table is copied, and memory behind it that nobody wrote would be made by that.
+    if place.attached > RemoteHeap::blocks_max() {
+        return None;
+    }
     let table_at = place.len.checked_next_multiple_of(8)?;
     let bytes = if place.attached == 0 {
         place.len

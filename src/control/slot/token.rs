@@ -3,7 +3,7 @@
 use super::Arguments;
 use super::{
     DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION, GENERATION_SHIFT, OWNER,
-    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, TIMED, WAITED, WATCHED, generation_of, word_of,
+    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, TIMED, WAITED, WATCHED, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -12,17 +12,19 @@ use crate::sync::Ordering;
 #[derive(Debug)]
 pub(crate) struct Draft<'s> {
     slot: &'s Slot,
+    generation: u32,
 }
 
 impl<'s> Draft<'s> {
     /// The caller has just made the slot a draft.
-    pub(super) fn of(slot: &'s Slot) -> Self {
-        Self { slot }
+    pub(super) fn of(slot: &'s Slot, generation: u32) -> Self {
+        Self { slot, generation }
     }
 
     /// The generation that the task will have.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u32 {
-        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
+        self.generation
     }
 
     /// Writes the task and makes it claimable. The caller pushes the slot's index next.
@@ -36,17 +38,15 @@ impl<'s> Draft<'s> {
         for (cell, word) in slot.inline_args.iter().zip(inline) {
             cell.store(*word, Ordering::Relaxed);
         }
-        let word = generation_of(slot.word.load(Ordering::Relaxed)) | READY;
         // PAIRS task-visible.
-        slot.word.store(word, Ordering::Release);
+        slot.word.store(word_of(self.generation) | READY, Ordering::Release);
         std::mem::forget(self);
     }
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let word = generation_of(self.slot.word.load(Ordering::Relaxed)) | FREE;
-        self.slot.word.store(word, Ordering::Release);
+        self.slot.word.store(word_of(self.generation) | FREE, Ordering::Release);
     }
 }
 
@@ -55,18 +55,18 @@ impl Drop for Draft<'_> {
 pub(crate) struct Running<'s> {
     slot: &'s Slot,
     /// The slot's word as the claim has left it.
-    word: u64,
+    claimed: u64,
 }
 
 impl<'s> Running<'s> {
     /// The caller has just claimed the slot.
-    pub(super) fn of(slot: &'s Slot, word: u64) -> Self {
-        Self { slot, word }
+    pub(super) fn of(slot: &'s Slot, claimed: u64) -> Self {
+        Self { slot, claimed }
     }
 
     /// Tells whether the supervisor wants to hear of the beginning.
     pub(crate) fn is_timed(&self) -> bool {
-        self.word & TIMED != 0
+        self.claimed & TIMED != 0
     }
 
     pub(crate) fn code(&self) -> u64 {
@@ -93,27 +93,18 @@ impl<'s> Running<'s> {
         self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
     }
 
-    /// Hands the result over.
+    /// Hands the result over. If the task was taken from this worker, or the slot overwritten, it
+    /// is left alone.
     pub(crate) fn finish(self, ending: Ending, place: &ResultPlace) -> Finished {
-        let (slot, claimed) = (self.slot, self.word);
+        const CLAIM: u64 = GENERATION | OWNER | STATE;
+        let (slot, claimed) = (self.slot, self.claimed & CLAIM);
         std::mem::forget(self);
-        slot.result_heap.store(place.heap, Ordering::Relaxed);
-        slot.result_offset.store(place.offset, Ordering::Relaxed);
-        slot.result_len.store(place.len, Ordering::Relaxed);
-        slot.result_attached.store(place.attached, Ordering::Relaxed);
-        if place.heap == 0 && place.len + place.attached > 0 {
-            for (cell, word) in slot.inline_result.iter().zip(&place.inline) {
-                cell.store(*word, Ordering::Relaxed);
-            }
+        let mut word = slot.word.load(Ordering::Relaxed);
+        if word & CLAIM == claimed {
+            slot.write_result(place);
         }
         let state = if ending == Ending::Done { DONE } else { FAILED };
-        const TASK: u64 = GENERATION | OWNER | STATE;
-        let mut word = slot.word.load(Ordering::Relaxed);
-        loop {
-            if word & TASK != claimed & TASK {
-                // Condemned. Only a burial ends the task now, so the slot is still this worker's.
-                return Finished { doomed: true, ..Finished::default() };
-            }
+        while word & CLAIM == claimed {
             let finished = word & !STATE | state;
             // PAIRS result-visible.
             match slot.word.compare_exchange_weak(
@@ -122,23 +113,25 @@ impl<'s> Running<'s> {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => break,
+                Ok(_) => {
+                    return Finished {
+                        wake: word & WAITED != 0,
+                        ring: word & WATCHED != 0,
+                        detached: word & DETACHED != 0,
+                        doomed: false,
+                    };
+                }
                 Err(seen) => word = seen,
             }
         }
-        Finished {
-            wake: word & WAITED != 0,
-            ring: word & WATCHED != 0,
-            detached: word & DETACHED != 0,
-            doomed: false,
-        }
+        Finished { doomed: true, ..Finished::default() }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let failed = Running { slot: self.slot, word: self.word }
-            .finish(Ending::Failed, &ResultPlace::default());
+        let again = Running { slot: self.slot, claimed: self.claimed };
+        let failed = again.finish(Ending::Failed, &ResultPlace::default());
         if failed.wake {
             crate::sys::futex_wake(self.slot.futex(), u32::MAX);
         }

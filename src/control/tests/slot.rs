@@ -103,7 +103,7 @@ fn a_slot_changes_only_as_its_state_allows() {
     }
     check("another generation", |slot| slot.wait_mark(1).is_ok(), &[]);
     check("another owner", |slot| slot.lose_running(SEAT + 1).is_some(), &[]);
-    check("nobody detached it", |slot| slot.collect_detached().is_some(), &[]);
+    check("nobody detached it", |slot| slot.collect_detached(0).is_some(), &[]);
     check("is_queued", Slot::is_queued, &[Ready]);
     check("is_pending", Slot::is_pending, &[State::Draft, Ready, Running, Doomed]);
     check("is_free_or_finished", Slot::is_free_or_finished, &[State::Free, Done, Failed, Lost]);
@@ -189,7 +189,7 @@ fn what_the_parent_marked_reaches_the_worker_that_ends_the_task() {
         assert!(finished.wake && finished.ring && finished.detached);
         // Asleep on the word as it was before: the word has changed, so this returns.
         futex_wait(slot.futex(), before, None);
-        let collected = slot.collect_detached().expect("ended and detached");
+        let collected = slot.collect_detached(0).expect("ended and detached");
         assert!(collected.is_detached());
         assert_eq!(collected.owner(), 9);
     }

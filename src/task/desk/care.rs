@@ -11,10 +11,15 @@ impl Desk {
     /// Supervisor: looks after everything that is rung for.
     pub(crate) fn look_around(&self) {
         for (index, slot) in self.control.slots().iter().enumerate() {
+            let Some(generation) = self.ledger.posted(index) else { continue };
+            if slot.phase(generation) != Phase::Finished {
+                continue;
+            }
             let mut record = lock(&self.records[index]);
-            if let Some(collected) = slot.collect_detached() {
+            if let Some(collected) = slot.collect_detached(generation) {
                 drop(self.outcome_of(&mut record, &collected));
                 drop(collected);
+                self.ledger.collected(index, generation);
                 self.control.gate().finished();
             }
         }
@@ -51,14 +56,10 @@ impl Desk {
         self.control.wake().forget(seat);
         let heap = lock(&self.heaps[seat]).clone();
         let mut was_running = false;
-        for (index, slot) in self.control.slots().iter().enumerate() {
+        for index in 0..self.records.len() {
             was_running |= self.lose_running(index, seat as u16, loss);
-            // The worker may have died between finishing a task and waking who waits for it. The
-            // mark stays until the slot is collected.
-            if slot.is_waited() {
-                futex_wake(slot.futex(), u32::MAX);
-            }
         }
+        self.restore_slots();
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
         // was just reading one holds the record's lock, and has what it needs when the lock is
         // free.
@@ -73,7 +74,9 @@ impl Desk {
         self.bell.heard();
         self.look_around();
         self.control.gate().open();
-        self.push_again();
+        if !self.mend_ring() {
+            self.spoil();
+        }
         self.control.wake().wake_all();
         was_running
     }
@@ -106,6 +109,55 @@ impl Desk {
         fence(Ordering::SeqCst);
     }
 
+    /// Supervisor: ends tasks whose slots were overwritten, and wakes who waits for a task.
+    ///
+    /// All of them, whatever the marks say: a worker may have died between finishing a task and
+    /// waking who waits for it, or have overwritten the mark.
+    fn restore_slots(&self) {
+        let seats = self.control.seats().len();
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            if self.ledger.posted(index).is_none() {
+                continue;
+            }
+            // With the lock, nobody collects between the look and the change.
+            let mut record = lock(&self.records[index]);
+            let posted = self.ledger.posted(index);
+            if let Some(generation) = posted.filter(|&g| slot.is_overwritten(g, seats)) {
+                record.loss = Some((generation, Loss::Overwritten));
+                slot.lose_overwritten(generation);
+            }
+            drop(record);
+            futex_wake(slot.futex(), u32::MAX);
+        }
+    }
+
+    /// Supervisor: puts right what can be told from the parent's own memory.
+    pub(crate) fn set_right(&self) {
+        self.restore_slots();
+        self.bell.heard();
+        self.look_around();
+        self.control.gate().open();
+        if !self.mend_ring() {
+            self.spoil();
+        }
+    }
+
+    /// Supervisor: no worker is left, and none will come. Whatever has not ended was overwritten.
+    pub(crate) fn settle(&self) {
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let mut record = lock(&self.records[index]);
+            let Some(generation) = self.ledger.posted(index) else { continue };
+            if slot.phase(generation) != Phase::Finished {
+                record.loss = Some((generation, Loss::Overwritten));
+                slot.lose_overwritten(generation);
+            }
+            drop(record);
+            futex_wake(slot.futex(), u32::MAX);
+        }
+        self.look_around();
+        self.control.gate().open();
+    }
+
     /// Supervisor: no worker will come. Queued tasks are lost for this reason, new ones are
     /// refused.
     pub(crate) fn give_up(&self, loss: Loss) {
@@ -119,7 +171,7 @@ impl Desk {
     pub(crate) fn broken(&self) -> Option<Arc<str>> {
         Some(match self.end.get()? {
             Loss::Broken { reason } => Arc::clone(reason),
-            Loss::Cancelled | Loss::Deadline { .. } | Loss::Died { .. } => {
+            Loss::Cancelled | Loss::Deadline { .. } | Loss::Overwritten | Loss::Died { .. } => {
                 Arc::from("it was killed")
             }
         })

@@ -1,13 +1,13 @@
 //! Slots for new tasks: finding a free one, and making room where finished tasks fill the table.
 
-use super::{Desk, Unavailable};
-use crate::control::Draft;
+use super::{Desk, Drafted, Unavailable};
+use crate::control::Phase;
 use crate::sync::{Ordering, lock};
 use crate::sys::futex_wake;
 
 impl Desk {
     /// Finds a free slot; finished tasks whose handles have not asked make room.
-    pub(crate) fn try_draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+    pub(crate) fn try_draft(&self) -> Result<(u32, Drafted<'_>), Unavailable> {
         if let Some(reason) = self.broken() {
             return Err(Unavailable::Broken(reason));
         }
@@ -19,7 +19,7 @@ impl Desk {
     }
 
     /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
-    pub(crate) fn draft(&self) -> Result<(u32, Draft<'_>), Unavailable> {
+    pub(crate) fn draft(&self) -> Result<(u32, Drafted<'_>), Unavailable> {
         loop {
             match self.try_draft() {
                 Err(Unavailable::Full) => {}
@@ -33,12 +33,12 @@ impl Desk {
         }
     }
 
-    fn find_free(&self) -> Option<(u32, Draft<'_>)> {
+    fn find_free(&self) -> Option<(u32, Drafted<'_>)> {
         let slots = self.control.slots();
         let start = self.cursor.load(Ordering::Relaxed);
         for step in 0..slots.len() {
             let index = (start + step) % slots.len();
-            if let Some(draft) = slots[index].draft() {
+            if let Some(draft) = self.ledger.draft(slots, index) {
                 self.cursor.store(index + 1, Ordering::Relaxed);
                 return Some((index as u32, draft));
             }
@@ -58,18 +58,20 @@ impl Desk {
     /// Moves what finished tasks left in their slots into their records, and frees the slots and
     /// the memory of the arguments.
     pub(crate) fn keep_finished(&self) {
-        for (slot, record) in self.control.slots().iter().zip(&self.records) {
-            if !slot.is_free_or_finished() {
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let Some(generation) = self.ledger.posted(index) else { continue };
+            if slot.phase(generation) != Phase::Finished {
                 continue;
             }
-            let mut record = lock(record);
-            let Some(collected) = slot.collect_any() else { continue };
+            let mut record = lock(&self.records[index]);
+            let Some(collected) = slot.collect(generation) else { continue };
             let outcome = self.outcome_of(&mut record, &collected);
             if !collected.is_detached() {
-                record.kept.push_back((collected.generation(), outcome.into()));
+                record.kept.push_back((generation, outcome.into()));
             }
             let waited = collected.is_waited();
             drop(collected);
+            self.ledger.collected(index, generation);
             if waited {
                 // The mark goes with the slot. A worker that died before it woke the sleeper left
                 // nothing else behind by which `bury` could know.
@@ -81,7 +83,7 @@ impl Desk {
     }
 
     /// Gives a slot back that was not filled, to whoever waits for one.
-    pub(crate) fn abandon(&self, draft: Draft<'_>) {
+    pub(crate) fn abandon(&self, draft: Drafted<'_>) {
         drop(draft);
         self.control.gate().finished();
     }

@@ -1,0 +1,90 @@
+//! How a task ends without its worker: cancelled, taken from it, lost with it, overwritten.
+
+use super::{
+    DONE, DOOMED, DRAFT, FAILED, FREE, GENERATION_SHIFT, LOST, OWNER, OWNER_SHIFT, READY, RUNNING,
+    STATE, Slot, generation_of, word_of,
+};
+use crate::sync::Ordering;
+
+impl Slot {
+    /// Parent: ends a queued task before a worker claims it. It is `Lost` then.
+    pub(crate) fn cancel(&self, generation: u32) -> bool {
+        let wanted = word_of(generation);
+        self.lose(|word| word & STATE == READY && generation_of(word) == wanted).is_some()
+    }
+
+    /// Parent: condemns the worker that runs the task. True: the supervisor has to kill it, and
+    /// only it: until its burial the slot says whom.
+    pub(crate) fn doom(&self, generation: u32) -> bool {
+        let wanted = word_of(generation);
+        let running = |word| word & STATE == RUNNING && generation_of(word) == wanted;
+        self.change(running, |word| word & !STATE | DOOMED).is_some()
+    }
+
+    /// Supervisor: the seat whose worker is condemned for this task.
+    pub(crate) fn doomed(&self) -> Option<u16> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & STATE == DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
+    }
+
+    /// Supervisor: queues the task again that a dead worker was running, unless it was condemned
+    /// for it. The caller pushes its index. Returns its generation.
+    pub(crate) fn requeue(&self, seat: u16) -> Option<u32> {
+        let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
+        let running = |word| word & (STATE | OWNER) == owned;
+        self.change(running, |word| word & !(STATE | OWNER) | READY)
+    }
+
+    /// Supervisor: ends a queued task, whichever it is. Returns its generation.
+    pub(crate) fn lose_queued(&self) -> Option<u32> {
+        self.lose(|word| word & STATE == READY)
+    }
+
+    /// Supervisor: ends the task that a dead worker was running. Returns its generation.
+    pub(crate) fn lose_running(&self, seat: u16) -> Option<u32> {
+        let owner = u64::from(seat) << OWNER_SHIFT;
+        self.lose(|word| matches!(word & STATE, RUNNING | DOOMED) && word & OWNER == owner)
+    }
+
+    /// Supervisor: tells whether no protocol leaves such a word while the task of this generation
+    /// is posted and not collected. A worker has overwritten it then.
+    pub(crate) fn is_overwritten(&self, generation: u32, seats: usize) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        if generation_of(word) != word_of(generation) {
+            return true;
+        }
+        match word & STATE {
+            RUNNING | DOOMED => (word & OWNER) >> OWNER_SHIFT >= seats as u64,
+            // A draft is about to be published, or was: who holds the handle finds out.
+            DRAFT | READY | DONE | FAILED | LOST => false,
+            _ => true,
+        }
+    }
+
+    /// Supervisor: ends the task of this generation, whatever the word says.
+    pub(crate) fn lose_overwritten(&self, generation: u32) {
+        self.word.swap(word_of(generation) | LOST, Ordering::AcqRel);
+    }
+
+    /// Parent: frees a slot whose task has left nothing that makes sense.
+    pub(crate) fn free_overwritten(&self, generation: u32) {
+        self.word.swap(word_of(generation) | FREE, Ordering::AcqRel);
+    }
+
+    fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
+        self.change(which, |word| word & !STATE | LOST)
+    }
+
+    /// Changes a word that is as `which` says. Returns its generation.
+    fn change(&self, which: impl Fn(u64) -> bool, to: impl Fn(u64) -> u64) -> Option<u32> {
+        let mut word = self.word.load(Ordering::Acquire);
+        while which(word) {
+            let next = to(word);
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
+                Err(seen) => word = seen,
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,74 @@
+//! The desk's end of the ring: queued tasks go in, and what went wrong in it is put right.
+
+use super::{Desk, Loss};
+use crate::control::{Full, Phase};
+use crate::sync::{Ordering, lock};
+
+/// How often a ring is put in order for one push. In order, it has room for twice the slots; only
+/// a worker that keeps on writing into it can use all of these up.
+const MENDS_MAX: u32 = 64;
+
+impl Desk {
+    /// Makes a queued slot known to the workers.
+    pub(super) fn push(&self, index: u32) {
+        if self.control.ring().push(index).is_err() && !self.mend_ring() {
+            self.spoil();
+        }
+        let noticed = self.control.wake().notify();
+        // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
+        if !noticed && self.vacant.load(Ordering::Relaxed) != 0 {
+            self.bell.ring_anyway();
+        }
+    }
+
+    /// Tells whether a task waits in the slot for a worker.
+    pub(super) fn is_queued(&self, index: usize) -> bool {
+        let Some(slot) = self.control.slots().get(index) else { return false };
+        self.ledger.posted(index).is_some_and(|posted| slot.phase(posted) == Phase::Queued)
+    }
+
+    /// Puts the ring in order: every queued task is in it once, in the order in which they were.
+    /// False: somebody garbles it again and again.
+    ///
+    /// Stale and doubled ids go, which may have filled it, and queued tasks come back whose ids
+    /// went with a dead worker or were overwritten.
+    pub(super) fn mend_ring(&self) -> bool {
+        let _alone = lock(&self.mending);
+        (0..MENDS_MAX).any(|_| self.try_mend().is_ok())
+    }
+
+    /// Everything is taken out before anything goes back in: workers and other threads pop
+    /// meanwhile, and who comes round to an id that he put back would take it for a double.
+    fn try_mend(&self) -> Result<(), Full> {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        let mut is_kept = vec![false; self.control.slots().len()];
+        let mut kept = Vec::new();
+        for _ in 0..ring.capacity() {
+            let Some(index) = ring.pop() else { break };
+            let queued = self.is_queued(index as usize);
+            if queued && !std::mem::replace(&mut is_kept[index as usize], true) {
+                kept.push(index);
+            }
+        }
+        ring.reset();
+        let others = (0..is_kept.len()).filter(|&index| !is_kept[index] && self.is_queued(index));
+        for index in kept.into_iter().chain(others.map(|index| index as u32)) {
+            ring.push(index)?;
+            wake.notify();
+        }
+        Ok(())
+    }
+
+    /// Ends the executor: its workers cannot be given tasks any more.
+    pub(super) fn spoil(&self) {
+        let reason = "a worker keeps overwriting the control segment; build a new executor";
+        self.spoiled.store(true, Ordering::SeqCst);
+        self.give_up(Loss::Broken { reason: reason.into() });
+        self.bell.ring_anyway();
+    }
+
+    /// Supervisor: tells whether the workers have to be ended.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::SeqCst)
+    }
+}

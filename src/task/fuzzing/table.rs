@@ -1,0 +1,143 @@
+//! The parent's operations on a control segment into which somebody writes anything.
+
+use std::task::Waker;
+
+use super::super::desk::{Desk, Unavailable};
+use super::super::outcome::Loss;
+use crate::control::{Bell, Claim, Control, Ending, ResultPlace};
+use crate::error::Death;
+use crate::memory::{Budget, Heap};
+use crate::sync::{Arc, Ordering};
+use crate::sys;
+
+const SLOTS: u32 = 4;
+const SEATS: u32 = 2;
+const HEAP_BYTES: u64 = 1 << 20;
+const HEAP_ID: u64 = 2;
+
+/// A desk without processes: the input plays the workers.
+struct Game {
+    desk: Desk,
+    control: Arc<Control>,
+    handles: Vec<(u32, u32)>,
+}
+
+impl Game {
+    fn new() -> Self {
+        let control = Arc::new(Control::on_heap(SLOTS, SEATS));
+        let bell = Arc::new(Bell::new(Arc::clone(&control)).expect("an eventfd"));
+        let memory = sys::memfd("wharf-fuzzing", HEAP_BYTES).expect("a memfd");
+        let budget = Budget::of_parent(Arc::clone(&control));
+        let heap = Heap::new(memory, HEAP_BYTES, (HEAP_ID, HEAP_ID), budget, 0, None);
+        let desk = Desk::new(Arc::clone(&control), Arc::new(heap.expect("a heap")), bell, 2);
+        desk.set_workers(SEATS);
+        Self { desk, control, handles: Vec::new() }
+    }
+
+    /// Parent: submits. A table of the parent's own making is full only of its own tasks.
+    fn submit(&mut self) {
+        match self.desk.try_draft() {
+            Ok((index, draft)) => {
+                let generation = self.desk.post_bare(index, draft, 7);
+                self.handles.push((index, generation));
+            }
+            Err(Unavailable::Full | Unavailable::Broken(_)) => {}
+        }
+    }
+
+    /// Worker: pops, claims, and perhaps finishes.
+    fn work(&self, seat: u16, finishes: bool) {
+        let Some(index) = self.control.ring().pop() else { return };
+        let Some(slot) = self.control.slots().get(index as usize) else { return };
+        let Claim::Run(running) = slot.claim(seat) else { return };
+        if finishes {
+            let place = ResultPlace { len: 8, ..ResultPlace::default() };
+            let _ = running.finish(Ending::Done, &place);
+        } else {
+            std::mem::forget(running);
+        }
+    }
+
+    /// A worker writes anything anywhere.
+    fn scribble(&self, at: usize, word: u64) {
+        let words = self.control.words();
+        words[at % words.len()].store(word, Ordering::SeqCst);
+    }
+
+    /// A worker changes some bits of a slot's word, of the slot that a handle knows.
+    fn flip(&self, which: usize, bits: u64) {
+        if let Some(&(index, _)) = self.handles.get(which % self.handles.len().max(1)) {
+            let words = self.control.words();
+            let at = words.len() - (SLOTS - index) as usize * 32;
+            words[at].fetch_xor(bits, Ordering::SeqCst);
+        }
+    }
+
+    fn bury(&self, seat: usize) {
+        drop(self.desk.bury(seat, &Loss::Died { death: Death::Unknown, pid: 1 }));
+    }
+
+    /// All workers have ended and none will come: every task has an outcome, and none has two.
+    fn end(mut self) {
+        (0..SEATS as usize).for_each(|seat| self.bury(seat));
+        self.desk.give_up(Loss::Cancelled);
+        self.desk.settle();
+        for (index, generation) in self.handles.drain(..) {
+            assert!(self.desk.try_outcome(index, generation).is_some(), "a task without an end");
+        }
+        assert_eq!(self.desk.count_queued(), 0);
+        self.desk.keep_finished();
+    }
+}
+
+/// Plays the input: a byte for the operation, and what it needs.
+pub fn table(input: &[u8]) {
+    let mut game = Game::new();
+    let mut rest = input.iter().copied();
+    let mut word =
+        |bytes: u32| (0..bytes).fold(0, |w, _| w << 8 | u64::from(rest.next().unwrap_or(0)));
+    for _ in 0..input.len().min(200) {
+        let operation = word(1);
+        match operation & 15 {
+            0 | 1 => game.submit(),
+            2 => game.work((operation >> 4) as u16 % 3, true),
+            3 => game.work((operation >> 4) as u16 % 3, false),
+            4 => game.scribble(word(2) as usize, word(8)),
+            5 => game.flip(word(1) as usize, word(8)),
+            6 => game.flip(word(1) as usize, word(1)),
+            7 => {
+                if let Some(&(index, generation)) = game.handles.last()
+                    && game.desk.try_outcome(index, generation).is_some()
+                {
+                    game.handles.pop();
+                }
+            }
+            8 => game.desk.keep_finished(),
+            9 => game.desk.look_around(),
+            10 => game.bury((operation >> 4) as usize % SEATS as usize),
+            11 => game.handles.pop().map_or((), |(index, g)| game.desk.detach(index, g)),
+            12 => {
+                if let Some(&(index, generation)) = game.handles.first() {
+                    game.desk.cancel(index, generation);
+                    game.desk.watch(index, generation, Waker::noop());
+                }
+            }
+            13 => game.desk.set_right(),
+            14 => {
+                let garbage = word(1) as u8;
+                let words = game.control.words();
+                words
+                    .iter()
+                    .for_each(|w| w.store(u64::from_ne_bytes([garbage; 8]), Ordering::SeqCst));
+            }
+            // Whatever the counts say, memory is admitted or refused.
+            _ => {
+                let budget = Budget::of_parent(Arc::clone(&game.control));
+                if budget.take(word(8)).is_ok() {
+                    budget.give_back(1);
+                }
+            }
+        }
+    }
+    game.end();
+}

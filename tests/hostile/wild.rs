@@ -41,7 +41,9 @@ fn mapping(of: &str) -> (*mut u8, usize) {
 /// Writes one byte as a wild pointer does, while others read.
 fn poke(start: *mut u8, at: usize, byte: u8) {
     // SAFETY: `at` lies inside the mapping, which stays as long as this process.
-    let place = unsafe { AtomicU8::from_ptr(start.add(at)) };
+    let place = unsafe { start.add(at) };
+    // SAFETY: as above; everybody here writes to it by atomics alone.
+    let place = unsafe { AtomicU8::from_ptr(place) };
     place.store(byte, Ordering::SeqCst);
 }
 
@@ -78,8 +80,10 @@ impl Segment {
 
     pub fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at + 8 <= self.len && at.is_multiple_of(8));
+        // SAFETY: in bounds as above.
+        let place = unsafe { self.start.add(at) }.cast();
         // SAFETY: in bounds and aligned as above; the mapping stays as long as this process.
-        unsafe { AtomicU64::from_ptr(self.start.add(at).cast()) }
+        unsafe { AtomicU64::from_ptr(place) }
     }
 
     pub fn fill(&self, from: usize, to: usize, mut byte: impl FnMut() -> u8) {

@@ -74,7 +74,7 @@ impl Game {
     }
 
     fn bury(&self, seat: usize) {
-        drop(self.desk.bury(seat, &Loss::Died { death: Death::Unknown, pid: 1 }));
+        let _ = self.desk.bury(seat, &Loss::Died { death: Death::Unknown, pid: 1 });
     }
 
     /// All workers have ended and none will come: every task has an outcome, and none has two.

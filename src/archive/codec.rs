@@ -47,8 +47,8 @@ impl Codec for MessagePack {
 }
 
 /// Postcard: smaller and faster than MessagePack, without field names, so not for types that need
-/// to look at what comes (`flatten`, untagged enums, `serde_json::Value`). Sets no bound on how deep a
-/// type that contains itself is nested.
+/// to look at what comes (`flatten`, untagged enums, `serde_json::Value`). No bound is set on how
+/// deep a type that contains itself is nested.
 #[cfg(feature = "postcard")]
 #[derive(Debug, Clone, Copy)]
 pub enum Postcard {}

@@ -144,8 +144,8 @@ impl<'c> Ring<'c> {
                 }
                 // { lap + 1 }: popped, perhaps pushed again, and the hint is behind.
                 _ if seen.lap() == lap.wrapping_add(1) => self.advance(self.head, position),
-                // { lap, empty }: nothing was pushed here, nor anywhere behind. Any other is garbled,
-                // unless the hint has moved on: see `push`.
+                // { lap, empty }: nothing was pushed here, nor anywhere behind. Any other is
+                // garbled, unless the hint has moved on: see `push`.
                 _ if is_still(self.head, position) => return None,
                 _ => {}
             }

@@ -83,7 +83,8 @@ struct Pool {
 
 impl Pool {
     fn new(workers: usize) -> Self {
-        let builder = Executor::builder().workers(workers).task_slots(TASK_SLOTS as u32);
+        let builder = Executor::builder().workers(workers).workers_max(WORKERS);
+        let builder = builder.task_slots(TASK_SLOTS as u32);
         let executor = builder.memory_budget(256 << 20).build().expect("an executor");
         let pool = Self { executor, gate: Gate::new(), handles: Vec::new(), texts: Vec::new() };
         pool.executor.submit(identity, (0u64,)).unwrap().join().unwrap();

@@ -122,7 +122,11 @@ impl Desk {
             // With the lock, nobody collects between the look and the change.
             let mut record = lock(&self.records[index]);
             let posted = self.ledger.posted(index);
-            if let Some(generation) = posted.filter(|&g| slot.is_overwritten(g, seats)) {
+            // Whom the parent has condemned, it knows why.
+            let forged =
+                |g| slot.doomed().is_some() && !matches!(record.loss, Some((of, _)) if of == g);
+            let overwritten = |&g: &u32| slot.is_overwritten(g, seats) || forged(g);
+            if let Some(generation) = posted.filter(overwritten) {
                 record.loss = Some((generation, Loss::Overwritten));
                 slot.lose_overwritten(generation);
             }

@@ -98,13 +98,21 @@ impl Desk {
         if self.condemned.swap(0, Ordering::SeqCst) == 0 {
             return Vec::new();
         }
-        let slots = self.control.slots().iter();
-        slots.filter_map(|slot| slot.doomed()).map(usize::from).collect()
+        (0..self.records.len()).filter_map(|index| self.doomed(index)).collect()
     }
 
     /// Tells whether a seat's worker was condemned.
     pub(crate) fn is_condemned(&self, seat: usize) -> bool {
-        self.control.slots().iter().any(|slot| slot.doomed().map(usize::from) == Some(seat))
+        (0..self.records.len()).any(|index| self.doomed(index) == Some(seat))
+    }
+
+    /// The seat whose worker is condemned for the task in a slot. The slot alone is a claim: who
+    /// condemned the worker has left the reason in the record.
+    fn doomed(&self, index: usize) -> Option<usize> {
+        let seat = self.control.slots()[index].doomed()?;
+        let record = lock(&self.records[index]);
+        let (generation, _) = record.loss.as_ref()?;
+        (self.ledger.posted(index) == Some(*generation)).then_some(seat.into())
     }
 
     /// Lets a task that is about to be posted run again, so often, when its worker dies.

@@ -12,7 +12,7 @@ use super::seat::{Plan, Process};
 use crate::control::{Bell, FromWorker};
 use crate::error::{BuildError, Death};
 use crate::sync::{Arc, Condvar, Mutex, Ordering, PoisonError, lock};
-use crate::sys::{Interest, poll};
+use crate::sys::{Interest, limits_in_force, poll};
 use crate::task::{Desk, Loss};
 
 /// Starts that fail in a row, over all seats, before the executor gives up.
@@ -214,7 +214,7 @@ impl Supervisor {
                 Ok(process) => self.seats[index] = Seat::Taken(process),
                 Err(error) => {
                     self.seats[index] = Seat::Empty { since: Instant::now() };
-                    self.start_failed(index, false, error.to_string());
+                    self.start_failed(index, false, error);
                     return Some(FIRST_PAUSE);
                 }
             }
@@ -307,7 +307,7 @@ impl Supervisor {
             self.start_failed(
                 index,
                 self.plan.start_place.is_some(),
-                format!("it ended by {death}"),
+                format!("it ended by {death}{}", limits_in_force()),
             );
         }
     }

@@ -53,7 +53,12 @@ impl<R> TaskHandle<R> {
     /// Takes the task back if no worker has begun it. True: it will not run, and joining returns
     /// [`TaskError::Cancelled`].
     pub fn cancel(&self) -> bool {
-        self.desk.cancel(self.index, self.generation)
+        self.is_here() && self.desk.cancel(self.index, self.generation)
+    }
+
+    /// Tells whether the task is this process's, and not that of one that it is a fork of.
+    fn is_here(&self) -> bool {
+        self.desk.control().is_here()
     }
 
     fn is_open(&self) -> bool {
@@ -85,6 +90,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Result`]: the result did not fit into memory.
     /// - [`TaskError::Cancelled`]: [`cancel`](Self::cancel) took it back.
     /// - [`TaskError::Broken`]: no worker can be started any more.
+    /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
         value_of(outcome, (self.name)())
@@ -160,7 +166,8 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.is_open(), "a TaskHandle was polled after it had returned its result");
-        let pending = self.desk.watch(self.index, self.generation, context.waker());
+        let pending =
+            self.is_here() && self.desk.watch(self.index, self.generation, context.waker());
         if pending {
             return Poll::Pending;
         }
@@ -171,7 +178,7 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
 impl<R> Drop for TaskHandle<R> {
     fn drop(&mut self) {
-        if self.is_open() {
+        if self.is_open() && self.is_here() {
             self.desk.detach(self.index, self.generation);
         }
     }

@@ -60,9 +60,16 @@ impl std::fmt::Debug for Kept {
 /// Why no worker will finish a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Loss {
-    Died { death: Death, pid: u32 },
+    Died {
+        death: Death,
+        pid: u32,
+    },
     Cancelled,
-    Broken { reason: Arc<str> },
+    Broken {
+        reason: Arc<str>,
+    },
+    /// It is the task of the process that this one is a fork of.
+    Forked,
 }
 
 impl Outcome {
@@ -89,6 +96,7 @@ impl Outcome {
             Self::Done(body) => return Ok(body),
             Self::Failed(body) => report_error(&body, task),
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
+            Self::Lost(Loss::Forked) => TaskError::Forked { task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
             Self::Lost(Loss::Broken { reason }) => {
                 TaskError::Broken { reason: reason.to_string(), task }

@@ -25,24 +25,27 @@ pub enum BuildError {
         most: u64,
     },
     /// The control segment could not be made. A full `/dev/shm` is the usual cause: lower
-    /// `task_slots`, or give the container a larger `/dev/shm`.
-    #[error(
-        "control segment of {bytes} bytes cannot be had from /dev/shm ({source}), \
-         lower Builder::task_slots or enlarge /dev/shm"
-    )]
+    /// `task_slots`, or give the container a larger `/dev/shm`. One that is missing or read-only
+    /// has to be mounted.
+    #[error("control segment of {bytes} bytes cannot be had from /dev/shm ({source}), {remedy}")]
     ControlSegment {
         /// The size asked for.
         bytes: u64,
         /// What the system said.
         source: io::Error,
+        /// What to do about it.
+        remedy: String,
     },
-    /// A system call that every executor needs failed.
-    #[error("{what} failed: {source}")]
+    /// A system call that every executor needs failed: a limit of the process was met, `/proc` is
+    /// missing, or a seccomp filter refuses the call.
+    #[error("{what} failed: {source}; {remedy}")]
     System {
         /// The step that failed.
         what: &'static str,
         /// What the system said.
         source: io::Error,
+        /// What to do about it: the limit that was met and its value, or what to allow.
+        remedy: String,
     },
     /// This code lies in a shared library, not in the main program, so the program cannot be
     /// started again as a worker. Build the executor from a program of its own.
@@ -62,7 +65,7 @@ pub enum BuildError {
         /// The deepest one allowed.
         limit: u32,
     },
-    /// A worker could not be started.
+    /// A worker could not be started. The cause names the step, and the limit that was met.
     #[error("worker {seat} did not start: {cause}")]
     Worker {
         /// The worker's index.
@@ -115,6 +118,21 @@ pub enum ShareError {
         /// The limit that was reached.
         limit: u64,
     },
+    /// The heap's addresses do not hold it: `RLIMIT_AS` or `RLIMIT_FSIZE` made the heap smaller
+    /// than the budget wants. Raise the limit before the executor is built, or drop shared values.
+    #[error(
+        "{asked} bytes were asked for, which the {reserved} bytes of addresses of the heap do not \
+         hold; raise RLIMIT_AS (ulimit -v) or RLIMIT_FSIZE (ulimit -f), or drop shared values"
+    )]
+    AddressSpace {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes of addresses that the heap has.
+        reserved: u64,
+    },
+    /// This process is a fork of the one that built the executor. Build another one here.
+    #[error("this process is a fork of the one that built the executor; build one here")]
+    Forked,
     /// A `usize` or `isize` that does not fit rkyv's 32-bit archived form. Use `u64` or `i64`.
     #[error(
         "{value} does not fit the archived form of {kind}, which has 32 bits; use a 64-bit type"
@@ -161,7 +179,8 @@ pub enum SubmitError {
         /// The task's name.
         task: &'static str,
     },
-    /// No worker can be started any more.
+    /// No worker can be started any more, or this process is a fork of the one that built the
+    /// executor. The reason says which.
     #[error("the executor is broken: {reason}")]
     Broken {
         /// Why workers cannot be started.
@@ -245,7 +264,8 @@ pub enum Death {
     Signal(i32),
     /// Left with this exit code.
     Code(i32),
-    /// Somebody else collected the exit status.
+    /// Somebody else collected the exit status: SIGCHLD is ignored, or a handler of the program
+    /// waits for any child.
     Unknown,
 }
 
@@ -315,6 +335,12 @@ pub enum TaskError {
     DeadlineExceeded {
         /// The deadline, counted from the start of the run.
         limit: Duration,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// This process is a fork of the one that submitted the task. Join it there.
+    #[error("task {task} was submitted by the process that this one is a fork of; join it there")]
+    Forked {
         /// The task's name.
         task: &'static str,
     },

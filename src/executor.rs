@@ -30,6 +30,8 @@ use crate::task::Desk;
 /// `Sync`: any thread may submit. Dropping the executor shuts it down in order: what was submitted
 /// still runs, and handles stay valid.
 ///
+/// A fork of this process has no pool: there, each use is an error, and dropping does nothing.
+///
 /// ```
 /// use wharf::Executor;
 ///
@@ -49,8 +51,6 @@ pub struct Executor {
     desk: Arc<Desk>,
     office: Arc<Office>,
     supervisor: Option<JoinHandle<()>>,
-    /// Where the executor was built: a forked copy of it must not touch the workers.
-    pid: u32,
 }
 
 impl fmt::Debug for Executor {
@@ -100,6 +100,8 @@ impl Executor {
     /// - [`ShareError::OutOfMemory`]: the budget does not hold it; drop shared values or raise it.
     /// - [`ShareError::TooLarge`]: above 2 GiB; use [`array`](Self::array), split it, or enable
     ///   `pointer_width_64`. Nothing was written.
+    /// - [`ShareError::AddressSpace`]: a limit on addresses made the heap small; raise it.
+    /// - [`ShareError::Forked`]: this process is a fork of the one that built the executor.
     /// - [`ShareError::TooManyBlocks`], [`ShareError::Foreign`], [`ShareError::Encode`]: see there.
     pub fn share<T: Storable>(&self, value: &T) -> Result<Shared<T>, ShareError> {
         let heap = self.desk.heap();
@@ -127,7 +129,9 @@ impl Executor {
     /// # Errors
     ///
     /// - [`ShareError::OutOfMemory`]: the budget does not hold it; drop shared values or raise it.
+    /// - [`ShareError::AddressSpace`]: a limit on addresses made the heap small; raise it.
     /// - [`ShareError::TooManyBlocks`]: too many shared values are alive; drop some.
+    /// - [`ShareError::Forked`]: this process is a fork of the one that built the executor.
     pub fn array<T: Pod>(&self, len: usize) -> Result<ArrayMut<T>, ShareError> {
         let heap = self.desk.heap();
         let bytes = array_bytes::<T>(len);
@@ -159,7 +163,7 @@ impl Executor {
     /// A successor may have finished a task before it is listed here.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.office.pids()
+        if self.is_here() { self.office.pids() } else { Vec::new() }
     }
 
     /// What the executor has done so far. Reads a few counters.
@@ -167,9 +171,9 @@ impl Executor {
     pub fn stats(&self) -> Stats {
         let control = self.desk.control();
         Stats {
-            workers: self.office.pids().len() as u32,
+            workers: self.worker_pids().len() as u32,
             tasks_finished: control.tasks_finished(),
-            deaths: self.office.deaths(),
+            deaths: if self.is_here() { self.office.deaths() } else { 0 },
             held_bytes: control.held_bytes(),
             budget_bytes: control.budget_bytes(),
         }
@@ -188,8 +192,10 @@ impl Executor {
         if !(1..=most).contains(&workers) {
             return Err(ResizeError { workers, most });
         }
-        self.desk.set_workers(workers as u32);
-        self.office.resize(workers as u32);
+        if self.is_here() {
+            self.desk.set_workers(workers as u32);
+            self.office.resize(workers as u32);
+        }
         Ok(())
     }
 
@@ -208,14 +214,22 @@ impl Executor {
     /// [`TaskError::Cancelled`](crate::TaskError::Cancelled), running ones with
     /// [`TaskError::WorkerDied`](crate::TaskError::WorkerDied). Finished results stay valid.
     pub fn kill(mut self) {
-        self.office.kill();
+        // The lock of a fork may be held by a thread that it does not have.
+        if self.is_here() {
+            self.office.kill();
+        }
         // Whatever it reports, the workers are gone.
         let _ = self.close();
     }
 
+    /// Tells whether this process built the executor, and is not a fork of the one that did.
+    fn is_here(&self) -> bool {
+        self.desk.control().is_here()
+    }
+
     fn close(&mut self) -> Result<(), ShutdownError> {
         let Some(supervisor) = self.supervisor.take() else { return Ok(()) };
-        if crate::sys::current_pid() != self.pid {
+        if !self.is_here() {
             // A forked child: the thread does not exist here, and the pool is not ours.
             std::mem::forget(supervisor);
             return Ok(());
@@ -237,7 +251,7 @@ impl Executor {
     /// Tries twice: finished tasks whose handles have not asked may hold argument memory.
     fn with_room<T>(&self, allocate: impl Fn() -> Result<T, ShareError>) -> Result<T, ShareError> {
         match allocate() {
-            Err(ShareError::OutOfMemory { .. } | ShareError::TooManyBlocks { .. }) => {
+            Err(error) if is_shortage(&error) => {
                 self.desk.keep_finished();
                 allocate()
             }
@@ -251,6 +265,12 @@ impl Drop for Executor {
         // Nobody is left to be told; `shutdown` tells.
         let _ = self.close();
     }
+}
+
+/// Tells whether memory that is given back may help.
+fn is_shortage(error: &ShareError) -> bool {
+    use ShareError::{AddressSpace, OutOfMemory, TooManyBlocks};
+    matches!(error, OutOfMemory { .. } | AddressSpace { .. } | TooManyBlocks { .. })
 }
 
 /// Where a slice starts, as a pointer that is never null.

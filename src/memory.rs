@@ -31,11 +31,17 @@ pub(crate) use remote::RemoteHeap;
 /// Four times the budget, so that no fragmentation of addresses can stop an allocation which the
 /// budget admits; less where `ulimit -v` or `ulimit -f` forbid it.
 pub(crate) fn reservation_bytes(budget_bytes: u64, heaps: u64) -> u64 {
-    const LEAST: u64 = 64 << 20;
     const PAGE: u64 = 2 << 20;
-    let wanted = budget_bytes.saturating_mul(4).max(LEAST);
-    let limit = crate::sys::reservation_limit().map_or(u64::MAX, |bytes| bytes / heaps.max(1));
+    let wanted = reservation_wanted(budget_bytes);
+    let limit = crate::sys::reservation_limit(heaps).unwrap_or(u64::MAX);
     // A process has 47 bits of address space; three quarters of it for all heaps together.
     let space = (3 << 45) / heaps.max(1);
     (wanted.min(limit).min(space) / PAGE * PAGE).max(PAGE)
+}
+
+/// What each heap reserves where nothing forbids it, a multiple of the page size.
+fn reservation_wanted(budget_bytes: u64) -> u64 {
+    const LEAST: u64 = 64 << 20;
+    const PAGE: u64 = 2 << 20;
+    (budget_bytes.saturating_mul(4) / PAGE * PAGE).max(LEAST)
 }

@@ -2,29 +2,34 @@
 //!
 //! The only user of `libc`. Descriptors are `OwnedFd`s from their first instant.
 
+mod birthplace;
 mod event;
 mod futex;
 mod image;
 mod limits;
 mod memory;
 mod process;
+mod remedy;
 mod signal;
 mod socket;
 
+pub(crate) use birthplace::Birthplace;
 pub(crate) use event::{EventFd, Interest, poll};
 #[cfg(all(test, loom))]
 pub(crate) use futex::kill_sleepers;
 pub(crate) use futex::{Word, futex_wait, futex_wake};
 pub(crate) use image::Image;
-pub(crate) use limits::{OwnMemory, available_memory, reservation_limit};
+pub(crate) use limits::{OwnMemory, available_memory, check_space, reservation_limit};
 pub(crate) use memory::{
     Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
 };
 pub(crate) use process::{
-    Exit, PidFd, current_pid, exit_now, name_process, parent_pid, sanitize_stdio, take_stdin,
+    Exit, PidFd, check_proc, current_pid, exit_now, name_process, parent_pid, sanitize_stdio,
+    take_stdin,
 };
+pub(crate) use remedy::{explain, limits_in_force, remedy, segment_remedy};
 pub(crate) use signal::{ParentDeath, ignore_interrupts};
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, stdin_is_a_line};
 
 use std::io;
 

@@ -3,12 +3,11 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{DEADLINE, Gate, executor, segments_of};
+use common::{DEADLINE, Gate, Watched, executor, segments_of};
 use wharf::Executor;
 
 const ROLE: &str = "WHARF_TEST_ROLE";
@@ -70,25 +69,6 @@ fn finish_on_interrupt(executor: Executor) {
     executor.shutdown().unwrap();
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), n as u64);
-    }
-}
-
-/// A process that is not a child of this one, watched from before its end.
-struct Watched(OwnedFd);
-
-impl Watched {
-    fn open(pid: u32) -> Option<Self> {
-        // SAFETY: no pointer is passed.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
-        (fd >= 0).then(|| Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
-    }
-
-    fn wait_for_end(&self) {
-        let mut entry = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: `entry` is one entry and lives through the call.
-        let ready = unsafe { libc::poll(&mut entry, 1, DEADLINE.as_millis() as i32) };
-        assert_eq!(ready, 1, "the process ends in time");
     }
 }
 

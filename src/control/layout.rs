@@ -12,7 +12,7 @@ use super::ring::Ring;
 use super::slot::Slot;
 use super::wake::{BED_WORDS, Bed, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Segment, SegmentName};
+use crate::sys::{Birthplace, Segment, SegmentName};
 
 /// The first word of a control segment: `wharf` and the layout's version.
 const MAGIC: u64 = u64::from_le_bytes(*b"wharf\0\0\x01");
@@ -121,13 +121,14 @@ pub(crate) struct Control {
     base: NonNull<u8>,
     shape: Shape,
     budget_bytes: u64,
-    _home: Home,
+    home: Home,
 }
 
 #[derive(Debug)]
 enum Home {
     Segment {
         _segment: Segment,
+        birthplace: Birthplace,
     },
     #[cfg(any(all(test, not(loom)), fuzzing))]
     Heap {
@@ -136,13 +137,19 @@ enum Home {
     },
 }
 
+impl Home {
+    fn segment(segment: Segment) -> Self {
+        Self::Segment { _segment: segment, birthplace: Birthplace::new() }
+    }
+}
+
 /// Zeroed memory for tests, aligned as a mapping is.
 #[cfg(any(all(test, not(loom)), fuzzing))]
 #[repr(C, align(4096))]
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
 
-// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `_home` keeps
+// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `home` keeps
 // it in place; the segment's mapping may be dropped by any thread.
 unsafe impl Send for Control {}
 // SAFETY: as above.
@@ -158,7 +165,7 @@ impl Control {
     ) -> io::Result<Self> {
         let shape = Shape { slots, seats };
         let segment = Segment::create(name, shape.bytes())?;
-        let mut control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        let mut control = Self::over(segment.as_ptr(), shape, Home::segment(segment));
         control.budget_bytes = budget_bytes;
         control.ring().initialize();
         control.introduce();
@@ -184,7 +191,7 @@ impl Control {
         }
         let shape = Shape { slots, seats };
         let segment = Segment::open(name, shape.bytes())?;
-        let mut control = Self::over(segment.as_ptr(), shape, Home::Segment { _segment: segment });
+        let mut control = Self::over(segment.as_ptr(), shape, Home::segment(segment));
         let header = control.header();
         // PAIRS control-ready.
         let ready = header.magic.load(Ordering::Acquire) == MAGIC
@@ -213,13 +220,24 @@ impl Control {
 
     fn over(base: NonNull<u8>, shape: Shape, home: Home) -> Self {
         assert!(base.addr().get().is_multiple_of(4096), "a mapping starts on a page");
-        Self { base, shape, budget_bytes: u64::MAX, _home: home }
+        Self { base, shape, budget_bytes: u64::MAX, home }
     }
 
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: `over` checked the alignment, `shape.bytes()` covers the header, and all of it is
         // atomics, for which any bytes are a value and concurrent writes are allowed.
         unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    /// Tells whether this process attached, and is not a fork of the one that did. One load.
+    ///
+    /// A fork shares the segment, but has only a copy of what goes with it: locks, free blocks.
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.home {
+            Home::Segment { birthplace, .. } => birthplace.is_here(),
+            #[cfg(all(test, not(loom)))]
+            Home::Heap { .. } => true,
+        }
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -264,7 +282,7 @@ impl Control {
     fn array<T>(&self, at: usize, len: usize) -> &[T] {
         debug_assert!(at.is_multiple_of(align_of::<T>()));
         debug_assert!(at + len * size_of::<T>() <= self.shape.bytes());
-        // SAFETY: `shape` put the array inside the memory, which `_home` keeps alive.
+        // SAFETY: `shape` put the array inside the memory, which `home` keeps alive.
         let start = unsafe { self.base.add(at) }.cast::<T>();
         // SAFETY: in bounds as above, aligned by `shape`, and made of atomics alone.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }

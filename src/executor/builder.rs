@@ -5,7 +5,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use super::environment::{depth_limit, worker_env};
+use super::environment::{self, worker_env};
 use super::office::Office;
 use super::seat::{Plan, Terms};
 use super::supervisor;
@@ -221,13 +221,13 @@ impl Builder {
     /// - [`BuildError::Setting`]: a setting is out of its range.
     /// - [`BuildError::NotMainImage`]: this code lies in a shared library (inside Python, say).
     /// - [`BuildError::TooDeep`]: this is a task, and `max_depth` forbids executors in tasks.
-    /// - [`BuildError::ControlSegment`]: `/dev/shm` is full or missing.
+    /// - [`BuildError::ControlSegment`]: `/dev/shm` is full, missing or read-only.
     /// - [`BuildError::Worker`], [`BuildError::OnStart`]: a worker failed; the cause is in the
     ///   error.
     /// - [`BuildError::OnStartArguments`]: the arguments of `on_start` cannot be stored.
-    /// - [`BuildError::System`]: a system call failed.
+    /// - [`BuildError::System`]: a system call failed; the error names the limit that was met.
     pub fn build(self) -> Result<Executor, BuildError> {
-        let depth = self.check_place()?;
+        let (depth, depth_limit) = self.check_place()?;
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let workers = self.workers.map_or(u64::from(cores), |n| n as u64);
         let budget = self.budget_bytes.unwrap_or_else(memory::default_budget);
@@ -244,7 +244,8 @@ impl Builder {
         let control = Control::create(&name, self.task_slots, seats, budget);
         let control = control.map_err(|source| {
             let bytes = control_bytes(self.task_slots, seats) as u64;
-            BuildError::ControlSegment { bytes, source }
+            let remedy = sys::segment_remedy(&source);
+            BuildError::ControlSegment { bytes, source, remedy }
         })?;
         // From here on the name goes with the plan.
         let name = OwnedName(name);
@@ -252,6 +253,8 @@ impl Builder {
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
         let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);
+        sys::check_space(heap_bytes * (u64::from(workers) + 1))
+            .map_err(system("reserving addresses"))?;
         let retain = |share: u64| self.retain_bytes.unwrap_or(budget / share);
         let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
         let heap = Heap::new(
@@ -275,7 +278,7 @@ impl Builder {
             spin: self.spin,
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),
-            env: worker_env(self.env, cores, workers, depth, self.max_depth),
+            env: worker_env(self.env, cores, workers, depth, depth_limit),
             terms: self.terms,
             start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
             start_place: start.as_ref().map(|(_, lease)| lease.place()),
@@ -284,24 +287,29 @@ impl Builder {
         let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
         let supervisor =
             supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
-        let pid = sys::current_pid();
-        let executor = Executor { desk, office, supervisor: Some(supervisor), pid };
+        let executor = Executor { desk, office, supervisor: Some(supervisor) };
         // An error drops the executor, and with it all that was started.
         executor.office.wait_until_ready()?;
         Ok(executor)
     }
 
     /// Checks that a worker can be started from here. Returns the depth of the new executor's
-    /// tasks.
-    fn check_place(&self) -> Result<u32, BuildError> {
+    /// tasks, and its limit.
+    fn check_place(&self) -> Result<(u32, u32), BuildError> {
         if !Image::get().is_main() {
             return Err(BuildError::NotMainImage);
         }
-        let (depth, limit) = (crate::worker::depth() + 1, depth_limit(self.max_depth));
+        let depth = crate::worker::depth().saturating_add(1);
+        let limit = environment::depth_limit(self.max_depth);
         if depth > limit {
             return Err(BuildError::TooDeep { depth, limit });
         }
-        Ok(depth)
+        sys::check_proc().map_err(|source| BuildError::System {
+            what: "finding this program in /proc",
+            source,
+            remedy: "workers are started from there: mount it (mount -t proc proc /proc)".into(),
+        })?;
+        Ok((depth, limit))
     }
 }
 
@@ -358,7 +366,7 @@ fn check(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(),
 }
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> BuildError {
-    move |source| BuildError::System { what, source }
+    move |source| BuildError::System { what, remedy: sys::remedy(&source), source }
 }
 
 impl Plan {

@@ -7,8 +7,9 @@ const MAX_DEPTH_VARIABLE: &str = "WHARF_MAX_DEPTH";
 
 /// How deep executors may be nested. Only the outermost one's setting counts.
 pub(super) fn depth_limit(own: u32) -> u32 {
-    let outer = std::env::var(MAX_DEPTH_VARIABLE).ok().and_then(|text| text.parse().ok());
-    outer.unwrap_or(own)
+    // Outside a task the variable is nobody's but the user's, who has a method for it.
+    let outer = (crate::worker::depth() > 0).then(|| std::env::var(MAX_DEPTH_VARIABLE).ok());
+    outer.flatten().and_then(|text| text.parse().ok()).unwrap_or(own)
 }
 
 /// What workers get besides the parent's own environment.
@@ -32,11 +33,9 @@ pub(super) fn worker_env(
     let unset = THREAD_COUNTS.into_iter().filter(|key| std::env::var_os(key).is_none());
     let mut env: Vec<(OsString, OsString)> =
         unset.map(|key| (key.into(), threads.clone().into())).collect();
-    if std::env::var_os(MAX_DEPTH_VARIABLE).is_none() {
-        env.push((MAX_DEPTH_VARIABLE.into(), max_depth.to_string().into()));
-    }
     env.extend(user);
     // After the user's: these are not for changing.
+    env.push((MAX_DEPTH_VARIABLE.into(), max_depth.to_string().into()));
     env.push((crate::worker::DEPTH_VARIABLE.into(), depth.to_string().into()));
     env
 }

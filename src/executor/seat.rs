@@ -64,23 +64,30 @@ impl Process {
     ///
     /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started
     /// by `posix_spawn`, so that it costs the same whatever the size of this process.
-    pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The step that failed, what the system said, and what to do about it.
+    pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
         std::hint::black_box(&raw const ENTRY);
         let ids = (new_heap_id(), plan.family);
-        let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat)?;
-        let (ours, theirs) = Socket::pair()?;
+        let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat);
+        let heap = heap.map_err(step("making its result heap"))?;
+        let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
         let mut command = Command::new("/proc/self/exe");
         if let Some(program) = std::env::args_os().next() {
             command.arg0(program);
         }
         command.envs(plan.env.iter().map(|(key, value)| (key, value)));
         command.env(WORKER_VARIABLE, worker_token());
-        let mut child = command.stdin(Stdio::from(theirs.into_fd())).spawn()?;
+        let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
+        let mut child = child.map_err(step("starting /proc/self/exe"))?;
         let pid = child.id();
-        let pidfd = PidFd::open(pid).inspect_err(|_| {
+        let pidfd = PidFd::open(pid).map_err(|error| {
             // Without a descriptor it could not be watched. Not reaped yet, so the pid is its own.
             let _ = child.kill();
             let _ = child.wait();
+            step("pidfd_open or pidfd_send_signal")(error)
         })?;
         let process = Self {
             pid,
@@ -98,7 +105,7 @@ impl Process {
         if let Err(error) = process.greet(plan, desk, seat, &heap) {
             process.pidfd.kill();
             process.pidfd.reap();
-            return Err(error);
+            return Err(step("greeting it")(error));
         }
         Ok(process)
     }
@@ -158,4 +165,9 @@ impl Process {
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
         self.socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
     }
+}
+
+/// Says which step failed, why, and what to do about it.
+fn step(what: &'static str) -> impl Fn(io::Error) -> String {
+    move |error| format!("{what}: {}", sys::explain(&error))
 }

@@ -1,6 +1,6 @@
 //! Giving tasks to the workers.
 
-use super::Executor;
+use super::{Executor, is_shortage};
 use crate::archive::{EncodeFailure, Encoded, Encoder, encode};
 use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{ShareError, SubmitError, TrySubmitError};
@@ -26,7 +26,8 @@ impl Executor {
     ///
     /// - [`SubmitError::Arguments`]: the arguments cannot be stored; the inner error says why.
     /// - [`SubmitError::NotInImage`]: the function lies in a shared library.
-    /// - [`SubmitError::Broken`]: workers cannot be started any more; build a new executor.
+    /// - [`SubmitError::Broken`]: workers cannot be started any more, or this process is a fork of
+    ///   the one that built the executor; build a new one.
     pub fn submit<F, M, A>(&self, f: F, args: A) -> Result<TaskHandle<F::Output>, SubmitError>
     where
         F: TaskFn<M, A>,
@@ -153,9 +154,8 @@ impl Executor {
         error: ShareError,
         announced: Option<(u32, bool)>,
     ) -> Result<Option<(u32, bool)>, ShareError> {
-        match error {
-            ShareError::OutOfMemory { .. } | ShareError::TooManyBlocks { .. } => {}
-            other => return Err(other),
+        if !is_shortage(&error) {
+            return Err(error);
         }
         let gate = self.desk.control().gate();
         match announced {

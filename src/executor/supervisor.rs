@@ -15,7 +15,7 @@ use super::seat::{Plan, Process};
 use crate::control::FromWorker;
 use crate::error::{BuildError, Death};
 use crate::sync::{Arc, Ordering};
-use crate::sys::{Interest, poll};
+use crate::sys::{Interest, limits_in_force, poll};
 use crate::task::{Desk, Loss};
 
 /// Messages of a dead worker that are listened to: it may have said why it could not start.
@@ -204,7 +204,7 @@ impl Supervisor {
                 Ok(process) => self.seats[index] = Seat::Taken(process),
                 Err(error) => {
                     self.seats[index] = Seat::empty();
-                    self.start_failed(index, false, error.to_string());
+                    self.start_failed(index, false, error);
                     return Some(self.breaker.pause());
                 }
             }
@@ -316,12 +316,13 @@ impl Supervisor {
         if left || process.failed {
             return self.announce_start();
         }
-        let cause = format!("it ended by {death}");
         if !process.ready {
+            let cause = format!("it ended by {death}{}", limits_in_force());
             self.start_failed(index, self.plan.start_place.is_some(), cause);
         } else if unasked && !was_running {
+            let (age, cause) = (process.since.elapsed(), format!("it ended by {death}"));
             let finished = self.desk.control().tasks_finished();
-            let reason = self.breaker.idle_death(process.since.elapsed(), finished, &cause);
+            let reason = self.breaker.idle_death(age, finished, &cause);
             self.give_up(reason);
         }
     }

@@ -64,6 +64,11 @@ impl Budget {
         self.held().fetch_sub(bytes, Ordering::SeqCst);
     }
 
+    /// Tells whether this process is the holder, and not a fork of it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.control.is_here()
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         self.control.budget_bytes()
     }

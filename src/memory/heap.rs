@@ -32,8 +32,6 @@ pub(crate) struct Heap {
     family: u64,
     map: MmapRaw,
     fd: OwnedFd,
-    /// Who mapped it: a forked copy of the process must leave it alone.
-    pid: u32,
     budget: Budget,
     retain_bytes: u64,
     /// Rung when there is memory to give back; without it the owner looks by itself.
@@ -67,6 +65,8 @@ pub(crate) struct Grant {
 pub(crate) enum HeapError {
     OutOfMemory { asked: u64, left: u64 },
     TooManyBlocks { limit: u64 },
+    AddressSpace { asked: u64, reserved: u64 },
+    Forked,
 }
 
 impl Heap {
@@ -90,8 +90,7 @@ impl Heap {
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
-        let pid = sys::current_pid();
-        Ok(Self { id, family, map, fd, pid, budget, retain_bytes, bell, trim_due, state })
+        Ok(Self { id, family, map, fd, budget, retain_bytes, bell, trim_due, state })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -123,6 +122,9 @@ impl Heap {
 
     /// Finds a block of `len` bytes. Its contents are whatever was there.
     pub(crate) fn allocate(&self, len: u64) -> Result<Grant, HeapError> {
+        if !self.budget.is_here() {
+            return Err(HeapError::Forked);
+        }
         if len > self.budget.limit() {
             return Err(HeapError::OutOfMemory { asked: len, left: self.left() });
         }
@@ -149,6 +151,10 @@ impl Heap {
 
     /// Gives a block back. Its memory stays warm; what is too much goes back with the next `trim`.
     pub(crate) fn free(&self, grant: Grant) {
+        if !self.budget.is_here() {
+            // A fork has a copy of the lock, which may have been held, and the block is not its.
+            return;
+        }
         let mut state = lock(&self.state);
         let Some(pages) = grant.pages else {
             state.small.free(grant.span);
@@ -178,7 +184,10 @@ impl Heap {
 
     fn allocate_small(&self, state: &mut State, len: u64) -> Result<Grant, HeapError> {
         let units = len.div_ceil(ALIGN as u64).max(1);
-        let span = state.small.allocate(units).ok_or_else(|| self.no_room(len))?;
+        let Some(span) = state.small.allocate(units) else {
+            // The small range is full, or has too many blocks; there is room on pages.
+            return self.allocate_large(state, len);
+        };
         let offset = span.start * ALIGN as u64;
         let (old, end) = (state.small_high, offset + units * ALIGN as u64);
         let high = end.next_multiple_of(PAGE).max(old);
@@ -241,8 +250,14 @@ impl Heap {
     }
 
     fn no_room(&self, len: u64) -> HeapError {
-        if len > self.len() / 16 {
-            return HeapError::OutOfMemory { asked: len, left: self.left() };
+        let (left, reserved) = (self.left(), self.len());
+        if len > left {
+            return HeapError::OutOfMemory { asked: len, left };
+        }
+        // Less than was wanted: a limit has cut the reservation.
+        let is_cut = reserved < super::reservation_wanted(self.budget.limit());
+        if is_cut || len > reserved / 16 {
+            return HeapError::AddressSpace { asked: len, reserved };
         }
         HeapError::TooManyBlocks { limit: Offsets::blocks_max() }
     }
@@ -250,7 +265,7 @@ impl Heap {
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        if sys::current_pid() != self.pid {
+        if !self.budget.is_here() {
             return;
         }
         registry::unregister(self.id);
@@ -266,6 +281,8 @@ impl From<HeapError> for ShareError {
         match error {
             HeapError::OutOfMemory { asked, left } => Self::OutOfMemory { asked, left },
             HeapError::TooManyBlocks { limit } => Self::TooManyBlocks { limit },
+            HeapError::AddressSpace { asked, reserved } => Self::AddressSpace { asked, reserved },
+            HeapError::Forked => Self::Forked,
         }
     }
 }

@@ -23,8 +23,6 @@ pub(crate) struct RemoteHeap {
     seat: usize,
     map: MmapRaw,
     fd: OwnedFd,
-    /// Who mapped it: a forked copy of the process must leave it alone.
-    pid: u32,
     control: Arc<Control>,
     state: Mutex<State>,
 }
@@ -52,8 +50,7 @@ impl RemoteHeap {
         registry::register(id, base, len);
         let state = State { alive: true, tail: 0, backlog: Vec::new(), leased_bytes: 0 };
         let control = Arc::clone(control);
-        let pid = sys::current_pid();
-        Ok(Self { id, family, seat, map, fd, pid, control, state: Mutex::new(state) })
+        Ok(Self { id, family, seat, map, fd, control, state: Mutex::new(state) })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -98,7 +95,7 @@ impl RemoteHeap {
 
     /// Ends the use of a block: the worker may use it again.
     pub(crate) fn release(&self, place: &Place) {
-        if sys::current_pid() != self.pid {
+        if !self.control.is_here() {
             return;
         }
         let mut state = lock(&self.state);
@@ -159,7 +156,7 @@ impl RemoteHeap {
 
 impl Drop for RemoteHeap {
     fn drop(&mut self) {
-        if sys::current_pid() != self.pid {
+        if !self.control.is_here() {
             return;
         }
         registry::unregister(self.id);

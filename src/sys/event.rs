@@ -56,6 +56,21 @@ impl<'fd> Interest<'fd> {
     }
 }
 
+/// Looks at one descriptor after the other, and waits a little at the first.
+///
+/// `poll` refuses more descriptors than `RLIMIT_NOFILE`, which may have been lowered since they
+/// were opened.
+fn look_at_each(entries: &mut [libc::pollfd]) -> io::Result<()> {
+    const PAUSE_MS: libc::c_int = 10;
+    let mut timeout = PAUSE_MS;
+    for entry in entries {
+        // SAFETY: `entry` is one entry and lives through the call.
+        retry(|| check(unsafe { libc::poll(entry, 1, timeout) }))?;
+        timeout = 0;
+    }
+    Ok(())
+}
+
 /// Waits until one of `interests` is ready or `timeout` has passed.
 pub(crate) fn poll(interests: &mut [Interest<'_>], timeout: Option<Duration>) -> io::Result<()> {
     let mut entries: Vec<libc::pollfd> = interests
@@ -67,7 +82,11 @@ pub(crate) fn poll(interests: &mut [Interest<'_>], timeout: Option<Duration>) ->
         .map_or(-1, |t| t.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));
     let count = entries.len() as libc::nfds_t;
     // SAFETY: `entries` holds `count` entries and lives through the call.
-    retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), count, timeout) }))?;
+    let polled = retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), count, timeout) }));
+    match polled {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => look_at_each(&mut entries)?,
+        other => drop(other?),
+    }
     for (interest, entry) in interests.iter_mut().zip(&entries) {
         interest.ready = entry.revents != 0;
     }

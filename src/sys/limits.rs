@@ -15,16 +15,47 @@ pub(crate) fn available_memory() -> Option<u64> {
     [free, cgroup_left()].into_iter().flatten().min()
 }
 
-/// The most bytes of address space that one heap may reserve, if a limit forbids large ones.
+/// The most bytes of address space that each of `heaps` heaps may reserve, if a limit forbids
+/// large ones.
 ///
-/// `RLIMIT_AS` counts reservations; a quarter leaves room for the program. `RLIMIT_FSIZE` bounds
-/// the size of a memfd, and passing it is a signal, not an error.
-pub(crate) fn reservation_limit() -> Option<u64> {
-    let space = resource_limit(libc::RLIMIT_AS).map(|bytes| bytes / 4);
+/// `RLIMIT_AS` counts reservations; a quarter of what is left leaves room for the program.
+/// `RLIMIT_FSIZE` bounds the size of a memfd.
+pub(crate) fn reservation_limit(heaps: u64) -> Option<u64> {
+    let space = resource_limit(libc::RLIMIT_AS)
+        .map(|bytes| bytes.saturating_sub(space_in_use().unwrap_or(0)) / 4 / heaps.max(1));
     [space, resource_limit(libc::RLIMIT_FSIZE)].into_iter().flatten().min()
 }
 
-fn resource_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+/// Refuses to reserve `bytes` of addresses where `RLIMIT_AS` would leave too few for the program,
+/// which ends at the first allocation that fails.
+pub(crate) fn check_space(bytes: u64) -> io::Result<()> {
+    /// For the supervisor's stack and its part of malloc, the control segment, the program itself.
+    const PROGRAM_BYTES: u64 = 24 << 20;
+    let Some(limit) = resource_limit(libc::RLIMIT_AS) else { return Ok(()) };
+    let left = limit.saturating_sub(space_in_use().unwrap_or(0));
+    if left < bytes.saturating_add(PROGRAM_BYTES) {
+        return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+    }
+    Ok(())
+}
+
+/// Refuses a file that is larger than `RLIMIT_FSIZE` allows: making one is a signal (SIGXFSZ) that
+/// ends the program, and not an error.
+pub(super) fn admit_file(len: u64) -> io::Result<()> {
+    match resource_limit(libc::RLIMIT_FSIZE) {
+        Some(most) if most < len => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+        _ => Ok(()),
+    }
+}
+
+/// The address space that this process has taken.
+fn space_in_use() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(pages * super::page_size() as u64)
+}
+
+pub(super) fn resource_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is writable and of the type asked for.
     let result = unsafe { libc::getrlimit(resource, &mut limit) };

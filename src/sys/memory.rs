@@ -9,7 +9,8 @@ use std::ptr::NonNull;
 use memmap2::{MmapOptions, MmapRaw};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
-use super::process::{current_pid, start_time};
+use super::limits::admit_file;
+use super::process::{current_pid, is_gone, start_time};
 use super::{check, retry};
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -28,6 +29,7 @@ pub(crate) fn page_size() -> usize {
 /// It has no name, so it is gone with the last process that holds or maps it. Its length is fixed:
 /// cut short by whoever holds it, it would end whoever reads it.
 pub(crate) fn memfd(name: &str, len: u64) -> io::Result<OwnedFd> {
+    admit_file(len)?;
     let name = CString::new(name)?;
     // SAFETY: `name` is a terminated string.
     let fd = check(unsafe {
@@ -117,7 +119,7 @@ pub(crate) fn owner_is_gone(name: &SegmentName) -> bool {
     }
     // Without a /proc nobody can be said to be dead.
     let proc_works = start_time(current_pid()).is_some();
-    proc_works && u32::try_from(*pid).is_ok_and(|pid| start_time(pid) != Some(*start))
+    proc_works && u32::try_from(*pid).is_ok_and(|pid| is_gone(pid, *start))
 }
 
 /// Takes a segment's name away. Its memory lives on in those who have mapped it.
@@ -183,6 +185,7 @@ impl Segment {
     }
 
     fn fill(fd: &OwnedFd, len: usize) -> io::Result<()> {
+        admit_file(len as u64)?;
         let len = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         retry(|| {
             // SAFETY: no pointer is passed.

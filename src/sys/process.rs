@@ -22,6 +22,26 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Tells whether the process that started at `start` is dead. In doubt it is not.
+///
+/// A `/proc` that hides other processes (`hidepid`) hides living ones, too; signal 0 finds them.
+pub(super) fn is_gone(pid: u32, start: u64) -> bool {
+    match start_time(pid) {
+        Some(found) => found != start,
+        None => {
+            let Ok(pid) = libc::pid_t::try_from(pid) else { return true };
+            // SAFETY: no pointer is passed, and signal 0 is never delivered.
+            let found = check(unsafe { libc::kill(pid, 0) });
+            found.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+        }
+    }
+}
+
+/// Checks that `/proc` can tell which program this is: workers are started from there.
+pub(crate) fn check_proc() -> io::Result<()> {
+    fs::metadata("/proc/self/exe").map(drop)
+}
+
 /// How a child process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -42,15 +62,25 @@ impl PidFd {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = check(fd as libc::c_int)?;
         // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
-        Ok(Self(super::socket::above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })?))
+        let process = Self(super::socket::above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })?);
+        // A worker that cannot be killed would be waited for in vain, so this is found out now.
+        match process.signal(0) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(process),
+        }
     }
 
     /// Sends SIGKILL. A process that ended already is no error.
     pub(crate) fn kill(&self) {
-        let (fd, signal) = (self.0.as_raw_fd(), libc::SIGKILL);
+        let _ = self.signal(libc::SIGKILL);
+    }
+
+    fn signal(&self, signal: libc::c_int) -> io::Result<()> {
         let no_info = std::ptr::null::<libc::siginfo_t>();
+        let fd = self.0.as_raw_fd();
         // SAFETY: a null siginfo is allowed and means the same as kill(2).
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
+        check(sent as libc::c_int).map(drop)
     }
 
     /// Reaps the process, waiting for its end.

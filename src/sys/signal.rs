@@ -15,7 +15,8 @@ use super::{check, process};
 pub(crate) struct ParentDeath(OwnedFd);
 
 impl ParentDeath {
-    /// Arms the signal. Must run before the process starts threads, which inherit the block.
+    /// Arms the signal, and lets all others through, whatever the parent has blocked. Must run
+    /// before the process starts threads, which inherit the mask.
     pub(crate) fn arm() -> io::Result<Self> {
         let signal = libc::SIGRTMAX() - 2;
         // SAFETY: a sigset_t is plain data, for which zero is a value.
@@ -25,7 +26,7 @@ impl ParentDeath {
         // SAFETY: `set` is initialised, and the signal's number is valid.
         check(unsafe { libc::sigaddset(&mut set, signal) })?;
         // SAFETY: `set` is initialised, the old mask is not asked for.
-        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
+        match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &set, ptr::null_mut()) } {
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
@@ -46,15 +47,21 @@ impl AsFd for ParentDeath {
 
 /// Ignores SIGPIPE as std does, and leaves Ctrl-C and Ctrl-\ to the parent.
 ///
+/// SIGCHLD gets its usual effect: where the parent ignores it, a task could not wait for a program
+/// that it starts.
+///
 /// The terminal sends both to the whole process group. Workers follow the parent: if it ends, so do
 /// they. The handler does nothing, and unlike an ignored signal it is not inherited by programs
 /// that a task starts.
 pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_: libc::c_int) {}
     let nothing = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    for (signal, handler) in
-        [(libc::SIGPIPE, libc::SIG_IGN), (libc::SIGINT, nothing), (libc::SIGQUIT, nothing)]
-    {
+    for (signal, handler) in [
+        (libc::SIGPIPE, libc::SIG_IGN),
+        (libc::SIGCHLD, libc::SIG_DFL),
+        (libc::SIGINT, nothing),
+        (libc::SIGQUIT, nothing),
+    ] {
         // SAFETY: a sigaction is plain data, for which zero is a value.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = handler;

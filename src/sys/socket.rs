@@ -135,6 +135,18 @@ impl AsFd for Socket {
     }
 }
 
+/// Tells whether stdin is a socket of the kind that a parent gives its workers.
+pub(crate) fn stdin_is_a_line() -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut len = mem::size_of_val(&kind) as libc::socklen_t;
+    let place = (&raw mut kind).cast();
+    // SAFETY: `kind` is writable and as long as `len` says.
+    let found = check(unsafe {
+        libc::getsockopt(libc::STDIN_FILENO, libc::SOL_SOCKET, libc::SO_TYPE, place, &mut len)
+    });
+    found.is_ok() && kind == libc::SOCK_SEQPACKET
+}
+
 /// Moves a descriptor out of 0, 1 and 2, where a program that closed its own would find it.
 pub(super) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > libc::STDERR_FILENO {

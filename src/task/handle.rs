@@ -56,13 +56,20 @@ impl<R> TaskHandle<R> {
     /// A task that is queued will not run. One that runs is stopped by killing its worker, which is
     /// replaced; other tasks do not notice.
     pub fn cancel(&self) -> bool {
-        self.desk.cancel(self.index, self.generation)
+        self.is_here() && self.desk.cancel(self.index, self.generation)
+    }
+
+    /// Tells whether the task is this process's, and not that of one that it is a fork of.
+    fn is_here(&self) -> bool {
+        self.desk.control().is_here()
     }
 
     /// Limits how long the task may run, as [`TaskOptions::deadline`](crate::TaskOptions::deadline)
     /// does. Counted from now if it runs already.
     pub fn deadline(self, limit: Duration) -> Self {
-        self.desk.set_deadline(self.index, self.generation, limit);
+        if self.is_here() {
+            self.desk.set_deadline(self.index, self.generation, limit);
+        }
         self
     }
 
@@ -96,6 +103,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Cancelled`]: [`cancel`](Self::cancel) took it back.
     /// - [`TaskError::DeadlineExceeded`]: it ran longer than it was allowed to.
     /// - [`TaskError::Broken`]: no worker can be started any more.
+    /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
         value_of(outcome, (self.name)())
@@ -174,7 +182,8 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.is_open(), "a TaskHandle was polled after it had returned its result");
-        let pending = self.desk.watch(self.index, self.generation, context.waker());
+        let pending =
+            self.is_here() && self.desk.watch(self.index, self.generation, context.waker());
         if pending {
             return Poll::Pending;
         }
@@ -185,7 +194,7 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
 impl<R> Drop for TaskHandle<R> {
     fn drop(&mut self) {
-        if self.is_open() {
+        if self.is_open() && self.is_here() {
             self.desk.detach(self.index, self.generation);
         }
     }

@@ -78,6 +78,8 @@ pub(crate) enum Loss {
     Broken {
         reason: Arc<str>,
     },
+    /// It is the task of the process that this one is a fork of.
+    Forked,
 }
 
 impl Outcome {
@@ -104,6 +106,7 @@ impl Outcome {
             Self::Done(body) => return Ok(body),
             Self::Failed(body) => report_error(&body, task),
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
+            Self::Lost(Loss::Forked) => TaskError::Forked { task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
             Self::Lost(Loss::Deadline { limit }) => TaskError::DeadlineExceeded { limit, task },
             Self::Lost(Loss::Overwritten) => bad_result(BadResult(OVERWRITTEN.to_owned()), task),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
-use super::outcome::Outcome;
+use super::outcome::{Loss, Outcome};
 use crate::control::{Phase, Spin};
 use crate::sys::futex_wait;
 
@@ -25,6 +25,10 @@ impl Desk {
         generation: u32,
         deadline: Option<Instant>,
     ) -> Option<Outcome> {
+        if !self.control().is_here() {
+            // Collecting it would take it from the process whose task it is.
+            return Some(Outcome::Lost(Loss::Forked));
+        }
         match self.phase(index, generation) {
             Phase::Finished | Phase::Gone => return self.try_outcome(index, generation),
             Phase::Queued if !self.control().wake().anyone_searches() => {

@@ -76,8 +76,9 @@ enum When {
 fn token() -> Option<(When, u32)> {
     let token = std::env::var_os(WORKER_VARIABLE)?;
     let (when, parent) = split(&token)?;
-    // Inherited by a program that a worker started, and stale: its parent is somebody else.
-    (sys::parent_pid() == parent).then_some((when, parent))
+    // Inherited by a program that a worker started, and stale: its parent is somebody else. Or set
+    // by somebody who is no executor: then no socket lies where a worker has its own.
+    (sys::parent_pid() == parent && sys::stdin_is_a_line()).then_some((when, parent))
 }
 
 fn split(token: &OsStr) -> Option<(When, u32)> {

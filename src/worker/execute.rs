@@ -129,9 +129,10 @@ fn drop_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Stores a report. Without memory for it the place stays empty, which says just that.
+/// Stores a report. Without memory for it, one that says so with the numbers fits into the slot.
 fn report_place(report: &Report) -> ResultPlace {
-    encode_result(report).map(ResultBytes::hand_over).unwrap_or_default()
+    let stored = encode_result(report).or_else(|error| encode_result(&Report::Result { error }));
+    stored.map(ResultBytes::hand_over).unwrap_or_default()
 }
 
 /// Keeps panics of tasks for the parent instead of printing them; others print as usual.

@@ -66,19 +66,27 @@ enum Next {
 pub(super) fn run(parent: u32) -> ! {
     // SAFETY: no other thread runs yet: this is the start of the program, before or in `main`.
     unsafe { std::env::remove_var(WORKER_VARIABLE) };
-    let Ok((socket, death)) = prepare(parent) else { sys::exit_now(EXIT_FAILED) };
+    let Ok(socket) = sys::sanitize_stdio().and_then(|()| sys::take_stdin()).map(Socket::from_fd)
+    else {
+        sys::exit_now(EXIT_FAILED)
+    };
+    let death = prepare(parent);
     let Ok(Some(message)) = socket.receive() else { sys::exit_now(EXIT_ORPHAN) };
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
         sys::exit_now(EXIT_FAILED)
     };
     let name = segment_name(&hello);
     let lifeline = Lifeline::install(socket, name);
+    let death = death.unwrap_or_else(|error| {
+        let cause = format!("asking for a signal at the parent's end: {}", sys::explain(&error));
+        fail(lifeline, false, cause)
+    });
     match attach(&hello, message.fds) {
         Ok(worker) => {
             let tasks = thread::Builder::new().name("wharf-worker".to_owned());
             let tasks = tasks.stack_size(TASK_STACK_BYTES).spawn(move || worker.serve());
             if let Err(error) = tasks {
-                fail(lifeline, false, format!("no thread for tasks: {error}"));
+                fail(lifeline, false, format!("no thread for tasks: {}", sys::explain(&error)));
             }
         }
         Err(cause) => fail(lifeline, false, cause),
@@ -86,9 +94,7 @@ pub(super) fn run(parent: u32) -> ! {
     lifeline::hold(lifeline, death)
 }
 
-fn prepare(parent: u32) -> io::Result<(Socket, ParentDeath)> {
-    sys::sanitize_stdio()?;
-    let socket = Socket::from_fd(sys::take_stdin()?);
+fn prepare(parent: u32) -> io::Result<ParentDeath> {
     let death = ParentDeath::arm()?;
     // Armed too late if the parent died before; then somebody else is the parent now.
     if sys::parent_pid() != parent {
@@ -97,7 +103,7 @@ fn prepare(parent: u32) -> io::Result<(Socket, ParentDeath)> {
     sys::name_process(c"wharf-worker");
     sys::ignore_interrupts();
     execute::install_panic_hook();
-    Ok((socket, death))
+    Ok(death)
 }
 
 fn fail(lifeline: &Lifeline, in_start: bool, cause: String) -> ! {
@@ -111,7 +117,8 @@ fn segment_name(hello: &Hello) -> SegmentName {
 }
 
 fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
-    let say = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let say =
+        |what: &'static str| move |error: io::Error| format!("{what}: {}", sys::explain(&error));
     if hello.image != Image::get().id().0 {
         return Err("the program on disk is another build than the one running".to_owned());
     }

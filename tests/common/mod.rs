@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -104,6 +105,28 @@ pub struct Flag(Receiver<()>);
 impl Flag {
     pub fn wait(&self) {
         self.0.recv_timeout(DEADLINE).expect("the waker is woken in time");
+    }
+}
+
+/// A process, a child of this one or not, watched from before its end.
+pub struct Watched(OwnedFd);
+
+impl Watched {
+    pub fn open(pid: u32) -> Option<Self> {
+        // SAFETY: no pointer is passed.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
+        (fd >= 0).then(|| Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    pub fn wait_for_end(&self) {
+        assert!(self.ends_in_time(), "the process ends in time");
+    }
+
+    pub fn ends_in_time(&self) -> bool {
+        let mut entry = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: `entry` is one entry and lives through the call.
+        unsafe { libc::poll(&mut entry, 1, DEADLINE.as_millis() as i32) == 1 }
     }
 }
 

@@ -91,6 +91,20 @@ pub const CONFINED: &[Confined] = &[
         remedy: "only `worker`, `sys` and the builder read the environment: pass the value on",
     },
     Confined {
+        name: "SystemTime",
+        homes: &[],
+        derives: &[],
+        lines: &[],
+        remedy: "take `Instant`: a clock that is set back must not matter",
+    },
+    Confined {
+        name: "CLOCK_REALTIME",
+        homes: &[],
+        derives: &[],
+        lines: &[],
+        remedy: "take a clock that runs on: one that is set back must not matter",
+    },
+    Confined {
         name: "std::{",
         homes: &[],
         derives: &[],

@@ -92,6 +92,8 @@ fn names_stay_at_home() {
     check("src/executor/seat.rs", "std::env::args();", &[]);
     check("src/executor/a.rs", "use std::env;\nuse std::{fs, env};", &[1, 2]);
     check("src/executor.rs", "env::args();\ncommand.env(key, value);\nenv!(\"A\");", &[1]);
+    check("src/task/a.rs", "use std::time::{Instant, SystemTime};\nInstant::now();", &[1]);
+    check("src/sys/a.rs", "libc::clock_gettime(libc::CLOCK_REALTIME, &mut now);", &[1]);
     check("tests/a.rs", "use rkyv::Archive;\nuse std::{env, fs};", &[]);
 }
 

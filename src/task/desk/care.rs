@@ -173,11 +173,17 @@ impl Desk {
 
     /// Why no worker will come, if so.
     pub(crate) fn broken(&self) -> Option<Arc<str>> {
+        if !self.control.is_here() {
+            let reason = "this process is a fork of the one that built it; build one here";
+            return Some(Arc::from(reason));
+        }
         Some(match self.end.get()? {
             Loss::Broken { reason } => Arc::clone(reason),
-            Loss::Cancelled | Loss::Deadline { .. } | Loss::Overwritten | Loss::Died { .. } => {
-                Arc::from("it was killed")
-            }
+            Loss::Cancelled
+            | Loss::Deadline { .. }
+            | Loss::Overwritten
+            | Loss::Died { .. }
+            | Loss::Forked => Arc::from("it was killed"),
         })
     }
 

@@ -14,11 +14,11 @@ pub use builder::Builder;
 use supervisor::Office;
 
 use crate::archive::{EncodeFailure, Encoded, Encoder, Shared, Storable, encode};
-use crate::control::{Draft, INLINE_ARGS_WORDS};
+use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{BuildError, ShareError, ShutdownError, SubmitError, TrySubmitError};
 use crate::memory::{Array, ArrayMut, Lease, array_bytes};
 use crate::sync::Arc;
-use crate::task::{Desk, TaskFn, TaskHandle, Unavailable, code_of, namer_of, store};
+use crate::task::{Desk, TaskFn, TaskHandle, Unavailable, Vacancy, code_of, namer_of, store};
 
 /// A pool of worker processes that run ordinary functions over shared memory.
 ///
@@ -109,12 +109,17 @@ impl Executor {
     {
         let name = namer_of(&f);
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
+        // Kept while this waits for memory: given back, it would call all who wait, and this thread.
+        let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(broken)?);
         let mut announced = None;
         loop {
-            let (index, draft) = self.desk.draft().map_err(broken)?;
-            match self.post::<F, M, A>(index, draft, code, &args) {
-                Ok(generation) => {
-                    return Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name));
+            match self.post::<F, M, A>(&mut vacancy, code, &args) {
+                Ok((index, generation)) => {
+                    let handle = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+                    // Not by returning: if an argument's destructor panicked then, what is about
+                    // to be returned would not be dropped.
+                    drop(args);
+                    return Ok(handle);
                 }
                 Err(error) => announced = self.wait_for_memory(error, announced)?,
             }
@@ -141,16 +146,21 @@ impl Executor {
             let error = SubmitError::NotInImage { task: name() };
             return Err(TrySubmitError::Refused { args, error });
         };
-        let (index, draft) = match self.desk.try_draft() {
-            Ok(found) => found,
+        let mut vacancy = match self.desk.try_draft() {
+            Ok(found) => self.desk.vacancy(found),
             Err(Unavailable::Full) => {
                 let slots = self.desk.control().slots().len() as u32;
                 return Err(TrySubmitError::Full { args, slots });
             }
             Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
         };
-        match self.post::<F, M, A>(index, draft, code, &args) {
-            Ok(generation) => Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name)),
+        match self.post::<F, M, A>(&mut vacancy, code, &args) {
+            Ok((index, generation)) => {
+                let handle = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+                // As in `submit`.
+                drop(args);
+                Ok(handle)
+            }
             Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
         }
     }
@@ -274,26 +284,21 @@ impl Executor {
         }
     }
 
-    /// Stores the arguments and hands the task to the workers. Returns its generation.
+    /// Stores the arguments and hands the task to the workers. Returns its slot and generation.
     fn post<F: TaskFn<M, A>, M, A>(
         &self,
-        index: u32,
-        draft: Draft<'_>,
+        vacancy: &mut Vacancy<'_>,
         code: u64,
         args: &A,
-    ) -> Result<u32, ShareError> {
+    ) -> Result<(u32, u32), ShareError> {
         if F::ARGUMENTS == 0 {
-            return Ok(self.desk.post_bare(index, draft, code));
+            let (index, draft) = vacancy.fill();
+            return Ok((index, self.desk.post_bare(index, draft, code)));
         }
         let mut inline = [0; INLINE_ARGS_WORDS];
-        let stored = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to));
-        match stored {
-            Ok(encoded) => Ok(self.desk.post(index, draft, code, &inline, encoded)),
-            Err(error) => {
-                self.desk.abandon(draft);
-                Err(error)
-            }
-        }
+        let encoded = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to))?;
+        let (index, draft) = vacancy.fill();
+        Ok((index, self.desk.post(index, draft, code, &inline, encoded)))
     }
 
     fn allocate(&self, len: u64) -> Result<Lease, ShareError> {

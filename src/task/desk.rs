@@ -1,10 +1,13 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
 mod care;
+mod vacancy;
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
+
+pub(crate) use vacancy::Vacancy;
 
 use super::outcome::{Kept, Loss, Outcome};
 use crate::archive::Encoded;
@@ -61,10 +64,14 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Wakes whoever polled. A waker is the user's code: if it panics, only he is concerned.
+    /// Wakes whoever polled. A waker is the user's code: if it panics, and if what the panic
+    /// carries panics when it is dropped, only he is concerned.
     fn wake(self) {
         let waker = AssertUnwindSafe(self.waker);
-        let _ = panic::catch_unwind(move || { waker }.0.wake());
+        if let Err(payload) = panic::catch_unwind(move || { waker }.0.wake()) {
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            std::mem::forget(dropped);
+        }
     }
 }
 
@@ -338,12 +345,14 @@ impl Desk {
     /// Moves what finished tasks left in their slots into their records, and frees the slots and
     /// the memory of the arguments.
     pub(crate) fn keep_finished(&self) {
+        let mut made_room = false;
         for (slot, record) in self.control.slots().iter().zip(&self.records) {
             if !slot.is_free_or_finished() {
                 continue;
             }
             let mut record = lock(record);
             let Some(collected) = slot.collect_any() else { continue };
+            made_room = true;
             let outcome = self.outcome_of(&mut record, &collected);
             if !collected.is_detached() {
                 record.kept.push_back((collected.generation(), outcome.into()));
@@ -356,14 +365,11 @@ impl Desk {
                 futex_wake(slot.futex(), u32::MAX);
             }
         }
-        // Who saw a slot while its outcome was being kept took it for one that is in use.
-        self.control.gate().finished();
-    }
-
-    /// Gives a slot back that was not filled, to whoever waits for one.
-    pub(crate) fn abandon(&self, draft: Draft<'_>) {
-        drop(draft);
-        self.control.gate().finished();
+        // Who saw a slot while its outcome was being kept took it for one in use. Only then: called
+        // for nothing, a submitter that has announced its sleep would never sleep.
+        if made_room {
+            self.control.gate().finished();
+        }
     }
 
     fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {

@@ -109,7 +109,7 @@ impl Executor {
     {
         let name = namer_of(&f);
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
-        // Kept while this waits for memory: given back, it would call all who wait, and this thread.
+        // Kept while this waits for memory: to give it back calls all who wait, this thread too.
         let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(broken)?);
         let mut announced = None;
         loop {

@@ -90,7 +90,7 @@ pub fn commit(fault: &str) -> Result<(), &'static str> {
         "payload panics" => panic::panic_any(PanicsWhenDropped),
         "panic caught" => drop(panic::catch_unwind(|| panic!("caught"))),
         "panic passed on from a thread" => {
-            // An earlier account, which is not this panic's.
+            // The hook hears of this one only. Its account was taken for that of the other.
             drop(panic::catch_unwind(|| panic!("caught")));
             panic::resume_unwind(in_thread(|| panic!("{SAYS}")).expect_err("it panicked"));
         }

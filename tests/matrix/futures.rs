@@ -51,7 +51,8 @@ fn passes_and_fails(path: &str, fault: &str) {
     commit_all(fault);
 }
 
-/// The supervisor wakes, and has to go on: `trial` lets it replace all workers.
+/// The supervisor wakes, and has to go on: `trial` lets it replace all workers. What a waker's
+/// panic carried was dropped there; when that panicked, too, the whole process ended.
 #[test]
 fn a_hostile_waker_of_a_task_that_ends_or_dies_harms_nobody() {
     for how in HOSTILE {

@@ -208,7 +208,8 @@ fn killing_an_executor_whose_workers_die_ends_every_task() {
     }
 }
 
-/// All slots are held by tasks whose workers die.
+/// All slots are held by tasks whose workers die. A submitter that waited for one called itself
+/// each time that it looked for finished tasks, and never slept.
 #[test]
 fn a_submitter_that_waits_for_a_slot_gets_that_of_a_task_whose_worker_died() {
     for (fault, death) in DEATHS {
@@ -230,7 +231,8 @@ fn a_submitter_that_waits_for_a_slot_gets_that_of_a_task_whose_worker_died() {
     }
 }
 
-/// The budget holds the arguments of one such task, and not of two.
+/// The budget holds the arguments of one such task, and not of two. A submitter that waited for
+/// memory gave its slot back meanwhile, which called all who wait: it never slept.
 #[test]
 fn a_submitter_that_waits_for_memory_gets_that_of_a_task_whose_worker_died() {
     const BUDGET: u64 = 4 << 20;

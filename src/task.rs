@@ -16,7 +16,7 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
-pub(crate) use desk::{Desk, Drafted, Unavailable};
+pub(crate) use desk::{Desk, Unavailable, Vacancy};
 pub use frame::Frame;
 pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};

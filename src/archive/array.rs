@@ -102,10 +102,17 @@ thread_local! {
 /// Outside of it all arrays are: bytes from anywhere could name memory that somebody writes.
 pub(super) fn expecting<T>(attached: &[Arc<Lease>], check: impl FnOnce() -> T) -> T {
     let places = attached.iter().map(|lease| lease.place()).collect();
-    let outer = EXPECTED.replace(places);
-    let result = check();
-    EXPECTED.set(outer);
-    result
+    let _outer = Outer(EXPECTED.replace(places));
+    check()
+}
+
+/// What was expected before. A check is the user's code, too: expected again even if it panics.
+struct Outer(Vec<Place>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        EXPECTED.set(std::mem::take(&mut self.0));
+    }
 }
 
 // SAFETY: the bytes are three words, for which every value is valid. The array lies in a block that

@@ -7,7 +7,7 @@ use crate::error::{ShareError, SubmitError, TrySubmitError};
 use crate::memory::Lease;
 use crate::sync::Arc;
 use crate::task::{
-    Desk, Drafted, TaskFn, TaskHandle, TaskOptions, Unavailable, code_of, namer_of, store,
+    Desk, TaskFn, TaskHandle, TaskOptions, Unavailable, Vacancy, code_of, namer_of, store,
 };
 
 impl Executor {
@@ -66,12 +66,16 @@ impl Executor {
     {
         let name = namer_of(&f);
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
+        // Kept while this waits for memory: to give it back calls all who wait, this thread too.
+        let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(broken)?);
         let mut announced = None;
         loop {
-            let (index, draft) = self.desk.draft().map_err(broken)?;
-            match self.post::<F, M, A>(index, draft, code, &args, options.retries) {
-                Ok(generation) => {
+            match self.post::<F, M, A>(&mut vacancy, code, &args, options.retries) {
+                Ok((index, generation)) => {
                     let task = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+                    // Not by returning: if an argument's destructor panicked then, what is about
+                    // to be returned would not be dropped.
+                    drop(args);
                     return Ok(match options.deadline {
                         None => task,
                         Some(limit) => task.deadline(limit),
@@ -102,47 +106,41 @@ impl Executor {
             let error = SubmitError::NotInImage { task: name() };
             return Err(TrySubmitError::Refused { args, error });
         };
-        let (index, draft) = match self.desk.try_draft() {
-            Ok(found) => found,
+        let mut vacancy = match self.desk.try_draft() {
+            Ok(found) => self.desk.vacancy(found),
             Err(Unavailable::Full) => {
                 let slots = self.desk.control().slots().len() as u32;
                 return Err(TrySubmitError::Full { args, slots });
             }
             Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
         };
-        match self.post::<F, M, A>(index, draft, code, &args, 0) {
-            Ok(generation) => Ok(TaskHandle::new(Arc::clone(&self.desk), index, generation, name)),
+        match self.post::<F, M, A>(&mut vacancy, code, &args, 0) {
+            Ok((index, generation)) => {
+                let handle = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+                // As in `submit_with`.
+                drop(args);
+                Ok(handle)
+            }
             Err(error) => Err(TrySubmitError::Refused { args, error: error.into() }),
         }
     }
 
-    /// Stores the arguments and hands the task to the workers. Returns its generation.
+    /// Stores the arguments and hands the task to the workers. Returns its slot and generation.
     fn post<F: TaskFn<M, A>, M, A>(
         &self,
-        index: u32,
-        draft: Drafted<'_>,
+        vacancy: &mut Vacancy<'_>,
         code: u64,
         args: &A,
         retries: u32,
-    ) -> Result<u32, ShareError> {
-        if retries > 0 {
-            self.desk.allow_retries(index, retries);
-        }
+    ) -> Result<(u32, u32), ShareError> {
         if F::ARGUMENTS == 0 {
-            return Ok(self.desk.post_bare(index, draft, code));
+            let (index, draft) = vacancy.fill(retries);
+            return Ok((index, self.desk.post_bare(index, draft, code)));
         }
         let mut inline = [0; INLINE_ARGS_WORDS];
-        let stored = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to));
-        match stored {
-            Ok(encoded) => Ok(self.desk.post(index, draft, code, &inline, encoded)),
-            Err(error) => {
-                if retries > 0 {
-                    self.desk.allow_retries(index, 0);
-                }
-                self.desk.abandon(draft);
-                Err(error)
-            }
-        }
+        let encoded = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to))?;
+        let (index, draft) = vacancy.fill(retries);
+        Ok((index, self.desk.post(index, draft, code, &inline, encoded)))
     }
 
     /// Sleeps until a task gives argument memory back; an error where none will.

@@ -5,14 +5,15 @@ mod ledger;
 mod limits;
 mod queue;
 mod room;
+mod vacancy;
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
-pub(crate) use ledger::Drafted;
-use ledger::Ledger;
+use ledger::{Drafted, Ledger};
 use limits::Timed;
+pub(crate) use vacancy::Vacancy;
 
 use super::outcome::{Kept, Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
@@ -79,10 +80,14 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Wakes whoever polled. A waker is the user's code: if it panics, only he is concerned.
+    /// Wakes whoever polled. A waker is the user's code: if it panics, and if what the panic
+    /// carries panics when it is dropped, only he is concerned.
     fn wake(self) {
         let waker = AssertUnwindSafe(self.waker);
-        let _ = panic::catch_unwind(move || { waker }.0.wake());
+        if let Err(payload) = panic::catch_unwind(move || { waker }.0.wake()) {
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            std::mem::forget(dropped);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
@@ -15,14 +16,21 @@ use crate::memory::{Place, resolve};
 use crate::sys::{Image, exit_now, futex_wake};
 use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
 
+/// How many panics are kept an account of.
+const ACCOUNTS_MAX: usize = 4;
+/// What is said of a panic whose payload is neither a `String` nor a `&str`.
+const NO_TEXT: &str = "a panic with a payload that is no text";
+/// What is said where a panic's place is not known.
+const NO_PLACE: &str = "an unknown place";
+
 thread_local! {
     /// Set while this thread runs a task: the hook keeps an account of a panic then.
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// The hook's account of the latest panic of a task.
-    static PANIC: RefCell<Option<Account>> = const { RefCell::new(None) };
+    /// The hook's accounts of the latest panics of a task, oldest first: while one unwinds,
+    /// destructors may panic too, and catch it.
+    static PANICS: RefCell<VecDeque<Account>> = const { RefCell::new(VecDeque::new()) };
 }
 
-#[derive(Default)]
 struct Account {
     message: String,
     location: String,
@@ -114,12 +122,24 @@ fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>
         Ok(Ok(())) => Ok(frame.take_result()),
         Ok(Err(fault)) => Err(Fault::into(fault)),
         Err(payload) => {
-            let account = PANIC.take().unwrap_or_default();
+            let Account { message, location, backtrace } = account_of(&*payload);
             drop_payload(payload);
-            let Account { message, location, backtrace } = account;
             Err(Report::Panicked { message, location, backtrace })
         }
     }
+}
+
+/// The hook's account of a panic. One that was passed on from another thread did not come to the
+/// hook here; what is kept then is of others, which the task has caught.
+fn account_of(payload: &(dyn Any + Send)) -> Account {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or(NO_TEXT);
+    let kept = PANICS.take().into_iter().rev().find(|account| account.message == text);
+    kept.unwrap_or_else(|| Account {
+        message: text.to_owned(),
+        location: NO_PLACE.to_owned(),
+        backtrace: None,
+    })
 }
 
 /// Drops what a panic carried; its destructor may panic too, and is then left alone.
@@ -145,25 +165,27 @@ pub(super) fn install_panic_hook() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let in_task = IN_TASK.try_with(Cell::get).unwrap_or(false);
-        let kept =
-            in_task && PANIC.try_with(|account| account.replace(Some(describe(info)))).is_ok();
+        let kept = in_task && PANICS.try_with(|accounts| keep(accounts, describe(info))).is_ok();
         if !kept {
             usual(info);
         }
     }));
 }
 
+fn keep(accounts: &RefCell<VecDeque<Account>>, account: Account) {
+    let mut accounts = accounts.borrow_mut();
+    if accounts.len() == ACCOUNTS_MAX {
+        accounts.pop_front();
+    }
+    accounts.push_back(account);
+}
+
 fn describe(info: &PanicHookInfo<'_>) -> Account {
     let backtrace = Backtrace::capture();
     let captured = backtrace.status() == BacktraceStatus::Captured;
     Account {
-        message: info
-            .payload_as_str()
-            .unwrap_or("a panic with a payload that is no text")
-            .to_owned(),
-        location: info
-            .location()
-            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
+        message: info.payload_as_str().unwrap_or(NO_TEXT).to_owned(),
+        location: info.location().map_or_else(|| NO_PLACE.to_owned(), ToString::to_string),
         backtrace: captured.then(|| backtrace.to_string()),
     }
 }

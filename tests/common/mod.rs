@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub fn executor(workers: usize) -> Executor {
 /// Holds tasks up, in whatever process, until it is opened: two named pipes.
 pub struct Gate {
     folder: PathBuf,
+    /// What lies in a pipe goes with its last descriptor, so this one stays open.
+    exit: OnceLock<fs::File>,
 }
 
 impl Gate {
@@ -36,7 +38,7 @@ impl Gate {
             let made = std::process::Command::new("mkfifo").arg(folder.join(pipe)).status();
             assert!(made.expect("mkfifo runs").success());
         }
-        Self { folder }
+        Self { folder, exit: OnceLock::new() }
     }
 
     /// What a task needs to find the gate.
@@ -76,7 +78,7 @@ impl Gate {
         let open = fs::OpenOptions::new().read(true).write(true).open(self.folder.join("exit"));
         let mut exit = open.expect("the gate is there");
         std::io::Write::write_all(&mut exit, &[b'!'; 4096]).expect("the pipe holds a page");
-        std::mem::forget(exit);
+        self.exit.set(exit).expect("it is opened once");
     }
 }
 

@@ -20,6 +20,7 @@ pub const RULES: &[Rule] = &[
     ("sleeps", sleeps),
     ("pairs", pairs),
     ("readme", readme),
+    ("proofs", proofs),
 ];
 
 /// Files and functions are shorter than this.
@@ -291,4 +292,47 @@ fn features(manifest: &str) -> impl Iterator<Item = &str> {
     let rows =
         table.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
     rows.filter_map(|line| line.split_once(" =")).map(|(name, _)| name).filter(|n| *n != "default")
+}
+
+/// The table of faults in the architecture: each row names a test, or a file, that is there.
+fn proofs(tree: &Tree) -> Vec<Breach> {
+    const PATH: &str = "ARCHITECTURE.md";
+    const HEADING: &str = "## Failure, and the tests that prove it";
+    let breach = |line, remedy| Breach { path: PATH.to_owned(), line, remedy };
+    let lines = tree.document(PATH).lines().enumerate();
+    let section = lines.skip_while(|(_, line)| *line != HEADING).skip(1);
+    let section = section.take_while(|(_, line)| !line.starts_with("## "));
+    // The first two rows are the table's head.
+    let rows: Vec<_> = section.filter(|(_, line)| line.starts_with('|')).skip(2).collect();
+    if rows.is_empty() {
+        return vec![breach(1, format!("write the table below `{HEADING}`"))];
+    }
+    let tests = test_names(tree);
+    let mut breaches = Vec::new();
+    for (number, row) in rows {
+        let cell = row.split('|').nth(3).unwrap_or_default();
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let missing = names.iter().filter(|name| !tests.contains(*name) && !tree.has(name));
+        let remedies =
+            missing.map(|name| format!("there is no test `{name}`: name one that is there"));
+        breaches.extend(remedies.map(|remedy| breach(number + 1, remedy)));
+        if names.is_empty() {
+            breaches.push(breach(number + 1, "name the test that proves this".to_owned()));
+        }
+    }
+    breaches
+}
+
+/// The names of all functions that are marked as tests.
+fn test_names(tree: &Tree) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for file in &tree.rust {
+        for at in words(&file.code, "fn ") {
+            let (before, after) = (&file.code[..at], &file.code[at + "fn ".len()..]);
+            if before.trim_end().ends_with("#[test]") {
+                names.extend(after.split('(').next());
+            }
+        }
+    }
+    names
 }

@@ -158,3 +158,21 @@ fn the_readme_has_what_its_reader_needs() {
     check("`tools/ci.sh`, codec", 2);
     check_all("readme", &[("Cargo.toml", manifest)], &[1, 1, 1]);
 }
+
+#[test]
+fn what_is_promised_is_proved_by_a_test_that_exists() {
+    let test = "#[test]\nfn b() {}\n#[cfg(test)]\nfn c() {}\n// #[test] fn d() {}";
+    let check = |rows: &str, lines: &[usize]| {
+        let head = "# A\n## Failure, and the tests that prove it\n| a | b | c |\n|---|---|---|\n";
+        let text = format!("{head}{rows}\n## Next\n| a | b | no proof |\n");
+        let files = [("ARCHITECTURE.md", text.as_str()), ("tests/a.rs", test), ("tools/ci.sh", "")];
+        check_all("proofs", &files, lines);
+    };
+    check("| a | b | `b` |", &[]);
+    check("| a | b | `b`, `tests/a.rs`, built by `tools/ci.sh` |", &[]);
+    check("| a | `x` | `b` |\n| a | b | `c` |\n| a | b | `b`, `d` |", &[6, 7]);
+    check("| a | b | b |", &[5]);
+    check("| a | b | `tests/b.rs` |", &[5]);
+    check("", &[1]);
+    check_all("proofs", &[("tests/a.rs", test)], &[1]);
+}

@@ -9,7 +9,8 @@ use std::path::Path;
 /// Folders whose Rust files are held to the rules.
 const FOLDERS: [&str; 4] = ["src", "tests", "benches", "examples"];
 /// Other files that rules look at.
-const DOCUMENTS: [&str; 3] = ["Cargo.toml", "README.md", "src/control/README.md"];
+const DOCUMENTS: [&str; 5] =
+    ["ARCHITECTURE.md", "Cargo.toml", "README.md", "src/control/README.md", "tools/ci.sh"];
 
 /// A place that breaks a rule, and what to do there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +70,11 @@ impl Tree {
 
     pub fn source(&self) -> impl Iterator<Item = &File> {
         self.rust.iter().filter(|file| file.path.starts_with("src/"))
+    }
+
+    /// Tells whether there is a file or document of this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.documents.contains_key(path) || self.rust.iter().any(|file| file.path == path)
     }
 
     /// A document's text; empty if there is none.

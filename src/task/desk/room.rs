@@ -58,6 +58,7 @@ impl Desk {
     /// Moves what finished tasks left in their slots into their records, and frees the slots and
     /// the memory of the arguments.
     pub(crate) fn keep_finished(&self) {
+        let mut made_room = false;
         for (index, slot) in self.control.slots().iter().enumerate() {
             let Some(generation) = self.ledger.posted(index) else { continue };
             if slot.phase(generation) != Phase::Finished {
@@ -65,6 +66,7 @@ impl Desk {
             }
             let mut record = lock(&self.records[index]);
             let Some(collected) = slot.collect(generation) else { continue };
+            made_room = true;
             let outcome = self.outcome_of(&mut record, &collected);
             if !collected.is_detached() {
                 record.kept.push_back((generation, outcome.into()));
@@ -78,13 +80,10 @@ impl Desk {
                 futex_wake(slot.futex(), u32::MAX);
             }
         }
-        // Who saw a slot while its outcome was being kept took it for one that is in use.
-        self.control.gate().finished();
-    }
-
-    /// Gives a slot back that was not filled, to whoever waits for one.
-    pub(crate) fn abandon(&self, draft: Drafted<'_>) {
-        drop(draft);
-        self.control.gate().finished();
+        // Who saw a slot while its outcome was being kept took it for one in use. Only then: called
+        // for nothing, a submitter that has announced its sleep would never sleep.
+        if made_room {
+            self.control.gate().finished();
+        }
     }
 }

@@ -1,0 +1,38 @@
+//! A slot on the way to its task.
+
+use super::{Desk, Drafted};
+
+/// A slot for a task whose arguments are being stored. Dropped unfilled, by an error or by a panic
+/// of the user's code, it goes to whoever waits for one.
+#[derive(Debug)]
+pub(crate) struct Vacancy<'d> {
+    desk: &'d Desk,
+    slot: Option<(u32, Drafted<'d>)>,
+}
+
+impl Desk {
+    /// Keeps a slot until it is filled.
+    pub(crate) fn vacancy<'d>(&'d self, slot: (u32, Drafted<'d>)) -> Vacancy<'d> {
+        Vacancy { desk: self, slot: Some(slot) }
+    }
+}
+
+impl<'d> Vacancy<'d> {
+    /// Takes the slot, to be filled now. Once. The task may run again so often when its worker
+    /// dies.
+    pub(crate) fn fill(&mut self, retries: u32) -> (u32, Drafted<'d>) {
+        let (index, draft) = self.slot.take().expect("a vacancy is filled once");
+        if retries > 0 {
+            self.desk.allow_retries(index, retries);
+        }
+        (index, draft)
+    }
+}
+
+impl Drop for Vacancy<'_> {
+    fn drop(&mut self) {
+        if self.slot.take().is_some() {
+            self.desk.control().gate().finished();
+        }
+    }
+}

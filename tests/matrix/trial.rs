@@ -252,3 +252,14 @@ pub fn asleep_in<'scope, T: Send + 'scope>(
     wait_until("the thread sleeps", is_asleep);
     thread
 }
+
+/// A check that sees nothing would prove nothing.
+#[test]
+fn what_is_left_is_seen() {
+    let open = || fs::File::open("/dev/null").expect("it is there");
+    panics("a descriptor is seen", || drop(without_a_trace("a file", open)));
+    panics("an executor is seen", || {
+        drop(without_a_trace("an executor", || super::common::executor(1)));
+    });
+    without_a_trace("a file that was closed", || drop(open()));
+}

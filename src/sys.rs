@@ -21,10 +21,11 @@ pub(crate) use memory::{
     Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
 };
 pub(crate) use process::{
-    Exit, PidFd, current_pid, exit_now, name_process, parent_pid, sanitize_stdio, take_stdin,
+    Exit, PidFd, current_pid, exit_now, name_process, parent_of, parent_pid, sanitize_stdio,
+    take_stdin,
 };
 pub(crate) use signal::{ParentDeath, ignore_interrupts};
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, peer_of_stdin};
 
 use std::io;
 

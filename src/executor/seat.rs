@@ -60,7 +60,7 @@ impl Process {
             command.arg0(program);
         }
         command.envs(plan.env.iter().map(|(key, value)| (key, value)));
-        command.env(WORKER_VARIABLE, worker_token());
+        command.env(WORKER_VARIABLE, worker_token(&plan.name.0));
         let mut child = command.stdin(Stdio::from(theirs.into_fd())).spawn()?;
         let pid = child.id();
         let pidfd = PidFd::open(pid).inspect_err(|_| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memmap2::MmapRaw;
 
-use super::entry::WORKER_VARIABLE;
+use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Spin};
@@ -38,12 +38,12 @@ pub(super) struct Worker {
     _args: MmapRaw,
 }
 
-/// Becomes a worker of the process `parent`. The way from here leads only out.
-pub(super) fn run(parent: u32) -> ! {
+/// Becomes a worker of the process that `origin` names. The way from here leads only out.
+pub(super) fn run(origin: &Origin) -> ! {
     // SAFETY: no other thread runs yet: this is the start of the program, before or in `main`.
     unsafe { std::env::remove_var(WORKER_VARIABLE) };
-    let Ok((socket, death)) = prepare(parent) else { sys::exit_now(EXIT_FAILED) };
-    let Ok(Some(message)) = socket.receive() else { sys::exit_now(EXIT_ORPHAN) };
+    let Ok((socket, death)) = prepare(origin) else { sys::exit_now(EXIT_FAILED) };
+    let Ok(Some(message)) = socket.receive() else { origin.leave() };
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
         sys::exit_now(EXIT_FAILED)
     };
@@ -62,13 +62,13 @@ pub(super) fn run(parent: u32) -> ! {
     lifeline::hold(lifeline, death)
 }
 
-fn prepare(parent: u32) -> io::Result<(Socket, ParentDeath)> {
+fn prepare(origin: &Origin) -> io::Result<(Socket, ParentDeath)> {
     sys::sanitize_stdio()?;
     let socket = Socket::from_fd(sys::take_stdin()?);
     let death = ParentDeath::arm()?;
     // Armed too late if the parent died before; then somebody else is the parent now.
-    if sys::parent_pid() != parent {
-        sys::exit_now(EXIT_ORPHAN);
+    if sys::parent_pid() != origin.parent {
+        origin.leave();
     }
     sys::name_process(c"wharf-worker");
     sys::ignore_interrupts();

@@ -142,7 +142,8 @@ impl Slot {
             Ordering::Acquire,
             Ordering::Relaxed,
         );
-        drafted.is_ok().then_some(Draft::of(self))
+        // Made only by who won: a token that is made and dropped frees the slot of the winner.
+        drafted.is_ok().then(|| Draft::of(self))
     }
 
     /// Worker: claims a queued task. The owner is on record from this instruction on.

@@ -23,6 +23,9 @@ const LATE_MAX: usize = 500;
 /// The longest that the killer waits between two looks.
 const PAUSE_MAX_US: u64 = 2000;
 
+/// The most blocks that show that nothing is in use.
+const BLOCKS_MAX: u64 = 4096;
+
 /// What was left over, added up over all rounds. All zero where nothing leaks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leaks {
@@ -178,7 +181,8 @@ pub fn kill(pid: u32) {
 /// What is held though everything was dropped.
 ///
 /// Pages that small blocks have ever used stay with their heap, so first the workers get new ones,
-/// and then all that the parent holds is filled with small blocks: they fit if nothing is in use.
+/// and then all that the parent holds is filled with blocks: they fit if nothing is in use. They
+/// are few, since a heap opens another range of addresses when it has thousands of blocks.
 fn leaked_bytes(executor: &Executor) -> u64 {
     let deaths = executor.stats().deaths;
     let pids = executor.worker_pids();
@@ -189,7 +193,9 @@ fn leaked_bytes(executor: &Executor) -> u64 {
     }
     let _ = until(|| executor.stats().workers as usize == executor.workers());
     let before = executor.stats().held_bytes;
-    let blocks: Result<Vec<_>, _> = (0..before / 64).map(|_| executor.array::<u8>(64)).collect();
+    let len = (before / BLOCKS_MAX).next_power_of_two().clamp(1 << 10, 1 << 15);
+    let block = |_| executor.array::<u8>(len as usize);
+    let blocks: Result<Vec<_>, _> = (0..before / len).map(block).collect();
     let blocks = blocks.unwrap_or_else(|error| fail(format_args!("no small block: {error}")));
     let leaked = executor.stats().held_bytes - before;
     drop(blocks);

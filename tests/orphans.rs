@@ -2,12 +2,16 @@
 
 mod common;
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use common::{DEADLINE, Gate, Watched, executor, segments_of};
+use common::process::Watched;
+use common::{DEADLINE, Gate, executor, segments_of};
 use wharf::Executor;
 
 const ROLE: &str = "WHARF_TEST_ROLE";
@@ -22,6 +26,10 @@ fn forever() {
 #[test]
 fn parent_program() {
     let Ok(role) = std::env::var(ROLE) else { return };
+    if let Some(library) = role.strip_prefix("starting ") {
+        drop(Executor::builder().workers(1).env("LD_PRELOAD", library).build());
+        return;
+    }
     let executor = executor(2);
     let mut array = executor.array::<f64>(1 << 23).unwrap();
     array.fill(1.0);
@@ -127,6 +135,45 @@ fn a_parent_that_leaves_without_a_word_leaves_nothing() {
     assert_eq!(segments_of(parent.id()), Vec::<String>::new());
 }
 
+/// A parent was killed while its worker was still being loaded. The worker saw that its token named
+/// a parent that was not its own, took the token for one that it had inherited, and went on to
+/// `main`: the program ran a second time, with nobody to look after it.
+#[test]
+fn a_worker_whose_parent_dies_before_it_has_started_is_no_second_run_of_the_program() {
+    // The loader waits at a pipe until somebody writes to it, and goes on without the library.
+    let name = format!("wharf-orphan-{}", std::process::id());
+    let library = std::env::temp_dir().join(name);
+    assert!(Command::new("mkfifo").arg(&library).status().unwrap().success());
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "parent_program", "--nocapture"])
+        .env(ROLE, format!("starting {}", library.display()))
+        .stdout(Stdio::piped())
+        // The loader complains of the library.
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    let loader = loop {
+        let mut write = OpenOptions::new();
+        // An error as long as nobody reads.
+        match write.write(true).custom_flags(libc::O_NONBLOCK).open(&library) {
+            Ok(loader) => break loader,
+            Err(_) => assert!(Instant::now() < deadline, "a worker is loaded in time"),
+        }
+        std::thread::yield_now();
+    };
+    parent.kill().unwrap();
+    // Its standard output stays: the worker has it, too.
+    let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+    parent.wait().unwrap();
+    drop(loader);
+    std::fs::remove_file(&library).unwrap();
+    let starts = lines.map_while(Result::ok).filter(|line| line.starts_with("running "));
+    // The parent's own is one; a second is seen before that run of all tests ends.
+    assert_eq!(starts.take(2).count(), 1);
+    assert_eq!(segments_of(parent.id()), Vec::<String>::new());
+}
+
 #[test]
 fn the_next_executor_sweeps_up_after_a_parent_killed_with_all_its_workers() {
     let (mut parent, pids, workers) = start("busy");
@@ -186,8 +233,8 @@ fn counting_program() {
         cycle();
     }
     // A thread that was joined may be listed for a moment longer.
-    let deadline = std::time::Instant::now() + DEADLINE;
-    while counts() != before && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + DEADLINE;
+    while counts() != before && Instant::now() < deadline {
         std::thread::yield_now();
     }
     assert_eq!(counts(), before);

@@ -158,6 +158,7 @@ impl Slot {
             Ordering::Acquire,
             Ordering::Relaxed,
         );
+        // Made only by who won: a token that is made and dropped frees the slot of the winner.
         drafted.is_ok().then(|| Draft::of(self, (word >> GENERATION_SHIFT) as u32))
     }
 

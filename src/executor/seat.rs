@@ -79,7 +79,7 @@ impl Process {
             command.arg0(program);
         }
         command.envs(plan.env.iter().map(|(key, value)| (key, value)));
-        command.env(WORKER_VARIABLE, worker_token());
+        command.env(WORKER_VARIABLE, worker_token(&plan.name.0));
         let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
         let mut child = child.map_err(step("starting /proc/self/exe"))?;
         let pid = child.id();

@@ -14,12 +14,22 @@ pub(crate) fn parent_pid() -> u32 {
     std::os::unix::process::parent_id()
 }
 
+/// The parent of a process. `None`: no such process, or no `/proc`.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    stat(pid, 4)?.parse().ok()
+}
+
 /// When the process started, in clock ticks since boot. `None`: no such process, or no `/proc`.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from its end: field 22 of proc(5).
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    stat(pid, 22)?.parse().ok()
+}
+
+/// A field of the process's line in proc(5), numbered as there, from 3 on.
+fn stat(pid: u32, field: usize) -> Option<String> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from its end.
+    let (_, rest) = line.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(field - 3).map(str::to_owned)
 }
 
 /// Tells whether the process that started at `start` is dead. In doubt it is not.

@@ -147,6 +147,18 @@ pub(crate) fn stdin_is_a_line() -> bool {
     found.is_ok() && kind == libc::SOCK_SEQPACKET
 }
 
+/// Which process made the socket that is this one's standard input. `None`: it is no such socket.
+pub(crate) fn peer_of_stdin() -> Option<u32> {
+    // SAFETY: all fields of ucred are integers, for which zero is a value.
+    let mut peer: libc::ucred = unsafe { mem::zeroed() };
+    let mut len = mem::size_of_val(&peer) as libc::socklen_t;
+    let (fd, to) = (libc::STDIN_FILENO, (&raw mut peer).cast());
+    // SAFETY: `to` has room for the `len` bytes of a ucred.
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, to, &mut len) };
+    check(got).ok()?;
+    u32::try_from(peer.pid).ok()
+}
+
 /// Moves a descriptor out of 0, 1 and 2, where a program that closed its own would find it.
 pub(super) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > libc::STDERR_FILENO {

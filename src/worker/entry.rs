@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::serve;
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys;
+use crate::sys::{self, SegmentName};
 
-/// Marks a process as a worker: `early:<pid of the parent>` or `main:<pid of the parent>`.
+/// Marks a process as a worker: `early:<pid of the parent>:<name of the segment>`, or `main:...`.
 pub(crate) const WORKER_VARIABLE: &str = "WHARF_WORKER";
 /// How deep executors are nested: 0 outside, 1 inside a task of the outermost.
 pub(crate) const DEPTH_VARIABLE: &str = "WHARF_DEPTH";
@@ -26,8 +26,8 @@ pub(crate) static ENTRY: InitFunction = enter;
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn enter(_: c_int, _: *const *const c_char, _: *const *const c_char) {
-    if let Some((When::Early, parent)) = token() {
-        serve::run(parent);
+    if let Some((When::Early, origin)) = token() {
+        serve::run(&origin);
     }
 }
 
@@ -46,8 +46,8 @@ extern "C" fn enter(_: c_int, _: *const *const c_char, _: *const *const c_char) 
 /// }
 /// ```
 pub fn init() {
-    if let Some((When::Main, parent)) = token() {
-        serve::run(parent);
+    if let Some((When::Main, origin)) = token() {
+        serve::run(&origin);
     }
     INIT_CALLED.store(true, Ordering::Release);
 }
@@ -63,9 +63,9 @@ pub(crate) fn depth() -> u32 {
 }
 
 /// The token for a worker of this process.
-pub(crate) fn worker_token() -> String {
+pub(crate) fn worker_token(segment: &SegmentName) -> String {
     let when = if waits_for_init() { "main" } else { "early" };
-    format!("{when}:{}", sys::current_pid())
+    format!("{when}:{}:{}", sys::current_pid(), segment.as_str())
 }
 
 enum When {
@@ -73,21 +73,54 @@ enum When {
     Main,
 }
 
-fn token() -> Option<(When, u32)> {
-    let token = std::env::var_os(WORKER_VARIABLE)?;
-    let (when, parent) = split(&token)?;
-    // Inherited by a program that a worker started, and stale: its parent is somebody else. Or set
-    // by somebody who is no executor: then no socket lies where a worker has its own.
-    (sys::parent_pid() == parent && sys::stdin_is_a_line()).then_some((when, parent))
+/// Where a worker comes from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) parent: u32,
+    segment: SegmentName,
 }
 
-fn split(token: &OsStr) -> Option<(When, u32)> {
+impl Origin {
+    /// Ends a worker whose parent is gone. Takes the segment's name away: nobody else may be left.
+    pub(super) fn leave(&self) -> ! {
+        let _ = sys::unlink(&self.segment);
+        sys::exit_now(serve::EXIT_ORPHAN)
+    }
+
+    /// Tells whether this process is a worker whose parent has died since.
+    ///
+    /// It has the parent's socket for its standard input. So may a program have that a worker
+    /// started before it called `init`; but the parent of that is a worker.
+    fn is_orphan(&self) -> bool {
+        sys::peer_of_stdin() == Some(self.parent)
+            && sys::parent_of(sys::parent_pid()) != Some(self.parent)
+    }
+}
+
+/// What makes this process a worker. A worker that is an orphan already ends here: it must not
+/// become a second run of the program.
+fn token() -> Option<(When, Origin)> {
+    let token = std::env::var_os(WORKER_VARIABLE)?;
+    let (when, origin) = split(&token)?;
+    if sys::parent_pid() == origin.parent {
+        // Or set by somebody who is no executor: then no socket lies where a worker has its own.
+        return sys::stdin_is_a_line().then_some((when, origin));
+    }
+    if origin.is_orphan() {
+        origin.leave();
+    }
+    // Inherited by a program that a worker started, and stale: its parent is somebody else.
+    None
+}
+
+fn split(token: &OsStr) -> Option<(When, Origin)> {
     let token = str::from_utf8(token.as_bytes()).ok()?;
-    let (when, parent) = token.split_once(':')?;
-    let when = match when {
+    let mut parts = token.splitn(3, ':');
+    let when = match parts.next()? {
         "early" => When::Early,
         "main" => When::Main,
         _ => return None,
     };
-    Some((when, parent.parse().ok()?))
+    let parent = parts.next()?.parse().ok()?;
+    Some((when, Origin { parent, segment: SegmentName::from_text(parts.next()?) }))
 }

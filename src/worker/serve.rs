@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 
-use super::entry::WORKER_VARIABLE;
+use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
@@ -62,16 +62,16 @@ enum Next {
     },
 }
 
-/// Becomes a worker of the process `parent`. The way from here leads only out.
-pub(super) fn run(parent: u32) -> ! {
+/// Becomes a worker of the process that `origin` names. The way from here leads only out.
+pub(super) fn run(origin: &Origin) -> ! {
     // SAFETY: no other thread runs yet: this is the start of the program, before or in `main`.
     unsafe { std::env::remove_var(WORKER_VARIABLE) };
     let Ok(socket) = sys::sanitize_stdio().and_then(|()| sys::take_stdin()).map(Socket::from_fd)
     else {
         sys::exit_now(EXIT_FAILED)
     };
-    let death = prepare(parent);
-    let Ok(Some(message)) = socket.receive() else { sys::exit_now(EXIT_ORPHAN) };
+    let death = prepare(origin);
+    let Ok(Some(message)) = socket.receive() else { origin.leave() };
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
         sys::exit_now(EXIT_FAILED)
     };
@@ -94,11 +94,11 @@ pub(super) fn run(parent: u32) -> ! {
     lifeline::hold(lifeline, death)
 }
 
-fn prepare(parent: u32) -> io::Result<ParentDeath> {
+fn prepare(origin: &Origin) -> io::Result<ParentDeath> {
     let death = ParentDeath::arm()?;
     // Armed too late if the parent died before; then somebody else is the parent now.
-    if sys::parent_pid() != parent {
-        sys::exit_now(EXIT_ORPHAN);
+    if sys::parent_pid() != origin.parent {
+        origin.leave();
     }
     sys::name_process(c"wharf-worker");
     sys::ignore_interrupts();

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod process;
+
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -73,12 +74,14 @@ impl Gate {
         std::io::Read::read_exact(&mut entry, &mut byte).expect("a task came");
     }
 
-    /// Opens the gate for all that wait and all that will come.
+    /// Opens the gate for all that wait and all that will come. Once more is no harm.
     pub fn open(&self) {
-        let open = fs::OpenOptions::new().read(true).write(true).open(self.folder.join("exit"));
-        let mut exit = open.expect("the gate is there");
-        std::io::Write::write_all(&mut exit, &[b'!'; 4096]).expect("the pipe holds a page");
-        self.exit.set(exit).expect("it is opened once");
+        self.exit.get_or_init(|| {
+            let open = fs::OpenOptions::new().read(true).write(true).open(self.folder.join("exit"));
+            let mut exit = open.expect("the gate is there");
+            std::io::Write::write_all(&mut exit, &[b'!'; 4096]).expect("the pipe holds a page");
+            exit
+        });
     }
 }
 
@@ -107,28 +110,6 @@ pub struct Flag(Receiver<()>);
 impl Flag {
     pub fn wait(&self) {
         self.0.recv_timeout(DEADLINE).expect("the waker is woken in time");
-    }
-}
-
-/// A process, a child of this one or not, watched from before its end.
-pub struct Watched(OwnedFd);
-
-impl Watched {
-    pub fn open(pid: u32) -> Option<Self> {
-        // SAFETY: no pointer is passed.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
-        (fd >= 0).then(|| Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
-    }
-
-    pub fn wait_for_end(&self) {
-        assert!(self.ends_in_time(), "the process ends in time");
-    }
-
-    pub fn ends_in_time(&self) -> bool {
-        let mut entry = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: `entry` is one entry and lives through the call.
-        unsafe { libc::poll(&mut entry, 1, DEADLINE.as_millis() as i32) == 1 }
     }
 }
 

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use wharf::{Executor, ShareError, TaskError, TaskHandle, TrySubmitError};
 
-use crate::common::{DEADLINE, Gate, Watched, executor, flag_waker, segments_of};
+use crate::common::process::Watched;
+use crate::common::{DEADLINE, Gate, executor, flag_waker, segments_of};
 use crate::limits::check;
 use crate::stage::{Row, Skip, identity, nothing_is_left_here, says, sum, works};
 

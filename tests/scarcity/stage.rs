@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use wharf::{BuildError, Executor, TaskError};
 
-use crate::common::{DEADLINE, Watched, segments_of};
+use crate::common::process::Watched;
+use crate::common::{DEADLINE, segments_of};
 
 /// Which row the program is to run.
 const ROLE: &str = "WHARF_TEST_ROLE";
@@ -80,7 +81,7 @@ fn play(row: &Row) -> Result<bool, String> {
         .stderr(log.try_clone().expect("a descriptor"))
         .spawn()
         .expect("the program starts");
-    let ended = Watched::open(child.id()).expect("a child").ends_in_time();
+    let ended = Watched::open(child.id()).expect("a child").ends_within(DEADLINE);
     if !ended {
         child.kill().expect("it can be killed");
     }

@@ -222,3 +222,25 @@ fn one_of_two_takers_collects_each_task_and_one_of_two_runs_it() {
         assert_eq!(sum.load(Ordering::Relaxed), 101);
     }
 }
+
+/// A thread that lost the race for a free slot made the winner's token all the same, and dropped
+/// it, which freed the slot: two tasks got the same slot and generation, and one the other's result.
+#[test]
+fn who_loses_the_race_for_a_free_slot_leaves_it_to_the_winner() {
+    let slot = Slot::default();
+    let holders = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS * 50 {
+                    let Some(draft) = slot.draft() else { continue };
+                    assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                    // Looked at for a while, so that the other has time to lose.
+                    assert!((0..5).all(|_| slot.is_pending()), "it is still a draft");
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                    drop(draft);
+                }
+            });
+        }
+    });
+}

@@ -165,14 +165,20 @@ impl Round<'_> {
             random.shuffle(&mut pids);
             // Now and then all of them at once.
             let victims = if random.u8(..16) == 0 { pids.len() } else { 1 };
-            pids.into_iter().take(victims).for_each(kill);
+            kill(&pids[..victims.min(pids.len())]);
         }
     }
 }
 
-/// Kills a worker of this process and counts that.
-pub fn kill(pid: u32) {
-    if Watched::open(pid).is_some_and(|worker| worker.kill_child_of(std::process::id())) {
+/// Kills workers of this process, all at once, and counts each.
+///
+/// Waits for their ends, so that none is counted again while it is dying.
+pub fn kill(pids: &[u32]) {
+    let workers = pids.iter().filter_map(|&pid| Some((pid, Watched::open(pid)?)));
+    let this = std::process::id();
+    let killed: Vec<_> = workers.filter(|(_, worker)| worker.kill_child_of(this)).collect();
+    for (pid, worker) in killed {
+        worker.wait_for_end();
         pending::killed(pid);
         KILLS.raise();
     }
@@ -187,7 +193,7 @@ fn leaked_bytes(executor: &Executor) -> u64 {
     let deaths = executor.stats().deaths;
     let pids = executor.worker_pids();
     let count = pids.len() as u64;
-    pids.into_iter().for_each(kill);
+    kill(&pids);
     if !until(|| executor.stats().deaths == deaths + count) {
         fail(format_args!("{count} workers were killed, and {} died", executor.stats().deaths));
     }
@@ -204,7 +210,8 @@ fn leaked_bytes(executor: &Executor) -> u64 {
 
 /// Waits for what has to come. False: it did not.
 fn until(condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + DEADLINE;
+    // Sooner than the watch, which does not know what was waited for.
+    let deadline = Instant::now() + DEADLINE / 4;
     while !condition() {
         if Instant::now() > deadline {
             return false;

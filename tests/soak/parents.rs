@@ -74,7 +74,10 @@ pub fn live(seed: u64) {
         } else {
             executor.submit(sum, (&shared,))
         };
-        assert_eq!(read.expect("a task").join().expect("a sum"), sum(&numbers));
+        // An error where the workers are killed, and this parent next.
+        if let Ok(result) = read.expect("a task").join() {
+            assert_eq!(result, sum(&numbers));
+        }
     }
     if kill {
         (0..3).for_each(|_| drop(executor.submit(forever, ()).expect("a task")));

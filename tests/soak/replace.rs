@@ -40,7 +40,7 @@ pub fn respawn_times(count: usize) -> Times {
         let old = run(executor.submit(pid, ()));
         let old = old.unwrap_or_else(|| fail(format_args!("a task died unasked")));
         let killed = Instant::now();
-        kill(old);
+        kill(&[old]);
         // The old worker may still take tasks for a moment, and die with one.
         while run(executor.submit(pid, ())).is_none_or(|pid| pid == old) {}
         let time = killed.elapsed();
@@ -100,7 +100,7 @@ fn longest_pause(executor: &Executor, with_kill: bool, random: &mut Rng) -> Dura
     let tasks: Vec<_> =
         (0..TASKS).map(|_| executor.submit(work, (WORK.as_nanos() as u64,))).collect();
     if with_kill {
-        kill(victim);
+        kill(&[victim]);
     }
     let outcomes = tasks.into_iter().filter_map(run);
     let mut spans: Vec<_> = outcomes.filter(|(pid, ..)| *pid == neighbour).collect();

@@ -224,7 +224,8 @@ fn one_of_two_takers_collects_each_task_and_one_of_two_runs_it() {
 }
 
 /// A thread that lost the race for a free slot made the winner's token all the same, and dropped
-/// it, which freed the slot: two tasks got the same slot and generation, and one the other's result.
+/// it, which freed the slot: two tasks got the same slot and generation, and one got the result of
+/// the other.
 #[test]
 fn who_loses_the_race_for_a_free_slot_leaves_it_to_the_winner() {
     let slot = Slot::default();

@@ -166,9 +166,22 @@ fn terms(hello: &Hello) -> io::Result<Terms> {
     Ok(Terms { tasks_left: unless_zero(hello.tasks_max), memory, idle })
 }
 
+/// Ends the process if the thread of tasks panics outside a task: a bug, or somebody has written
+/// nonsense into the control segment. A worker that runs no tasks and lives would be waited for.
+struct EndOfTasks;
+
+impl Drop for EndOfTasks {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            sys::exit_now(EXIT_FAILED);
+        }
+    }
+}
+
 impl Worker {
     /// Runs the start function, then tasks until the executor closes.
     fn serve(mut self) {
+        let _end = EndOfTasks;
         if let Some((code, place)) = self.start
             && let Err(cause) = execute::run_start(code, &place)
         {
@@ -283,7 +296,7 @@ impl Worker {
     pub(super) fn count_finished(&self) {
         let count = &self.seat().finished;
         // Nobody else writes it, so this is cheaper than an atomic addition.
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         if self.local.has_release() {
             self.reclaim();
         }

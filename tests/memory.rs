@@ -202,3 +202,17 @@ fn results_outlive_the_executor() {
     assert_eq!(view[99_999].to_native(), 5);
     assert_eq!(&array[..], [1.0, 2.0]);
 }
+
+/// Small values lie in ranges of addresses of which the next begins when one has no room for more
+/// blocks. What lay between two was counted, for memory that nobody had touched.
+#[test]
+fn many_small_values_count_as_much_as_they_hold() {
+    let executor = Executor::builder().workers(1).memory_budget(64 << 20).build().unwrap();
+    let before = executor.stats().held_bytes;
+    let values: Vec<_> = (0..20_000u64).map(|n| executor.share(&n).unwrap()).collect();
+    let held = executor.stats().held_bytes - before;
+    assert!((20_000 * 64..2 * 20_000 * 64).contains(&held), "{held} bytes");
+    for (n, value) in values.iter().enumerate().step_by(997) {
+        check!(executor, |x: u64| x, (value,), n as u64);
+    }
+}

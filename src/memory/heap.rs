@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 
 use super::budget::Budget;
-use super::offsets::{Offsets, Span};
+use super::offsets::{Offsets, REGIONS_MAX, Span};
 use super::place::{ALIGN, Place};
 use super::registry;
 use super::warm::{Pages, Warm};
@@ -44,8 +44,10 @@ pub(crate) struct Heap {
 struct State {
     small: Offsets,
     large: Offsets,
-    /// Bytes from the start that small blocks have ever used, in pages.
-    small_high: u64,
+    /// Where the part of each region ends that small blocks have ever used, in pages.
+    small_highs: [u64; REGIONS_MAX],
+    /// The bytes of these parts.
+    small_bytes: u64,
     warm: Warm,
 }
 
@@ -86,7 +88,8 @@ impl Heap {
         let state = State {
             small: Offsets::new(small_bytes / ALIGN as u64),
             large: Offsets::new((len - small_bytes) / PAGE),
-            small_high: 0,
+            small_highs: [0; REGIONS_MAX],
+            small_bytes: 0,
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
@@ -189,13 +192,17 @@ impl Heap {
             return self.allocate_large(state, len);
         };
         let offset = span.start * ALIGN as u64;
-        let (old, end) = (state.small_high, offset + units * ALIGN as u64);
+        // Each region is used from its start on; what lies between them is nobody's.
+        let base = span.base * ALIGN as u64 / PAGE * PAGE;
+        let old = state.small_highs[span.region()].max(base);
+        let end = offset + units * ALIGN as u64;
         let high = end.next_multiple_of(PAGE).max(old);
         if let Err(left) = self.take(state, high - old) {
             state.small.free(span);
             return Err(HeapError::OutOfMemory { asked: len, left });
         }
-        state.small_high = high;
+        state.small_highs[span.region()] = high;
+        state.small_bytes += high - old;
         let dirty = if offset < old { vec![(offset, end.min(old) - offset)] } else { Vec::new() };
         Ok(Grant { offset, len, span, pages: None, dirty })
     }
@@ -272,7 +279,7 @@ impl Drop for Heap {
         // Others may have it mapped for as long as they live; the memory goes now.
         let _ = sys::punch(self.fd(), 0, self.len());
         let state = lock(&self.state);
-        self.budget.give_back(state.small_high + state.warm.pages() * PAGE);
+        self.budget.give_back(state.small_bytes + state.warm.pages() * PAGE);
     }
 }
 

@@ -9,7 +9,7 @@ use offset_allocator::{Allocation, Allocator};
 /// Nodes of the first region; each further one has four times as many.
 const FIRST_NODES: u32 = 8 * 1024;
 /// Regions at most: 1.4 million blocks together.
-const REGIONS_MAX: usize = 4;
+pub(crate) const REGIONS_MAX: usize = 4;
 /// The most units of a region; `offset-allocator` counts in 32 bits.
 const REGION_UNITS_MAX: u64 = 1 << 30;
 
@@ -17,6 +17,8 @@ const REGION_UNITS_MAX: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     pub(crate) start: u64,
+    /// Where the block's region starts.
+    pub(crate) base: u64,
     region: u8,
     allocation: DebugAllocation,
 }
@@ -48,6 +50,13 @@ impl std::fmt::Debug for Offsets {
     }
 }
 
+impl Span {
+    /// The number of the block's region, below `REGIONS_MAX`.
+    pub(crate) fn region(&self) -> usize {
+        self.region.into()
+    }
+}
+
 impl Offsets {
     pub(crate) fn new(units: u64) -> Self {
         Self { regions: Vec::new(), units }
@@ -68,9 +77,10 @@ impl Offsets {
             }
             let region = &mut self.regions[index];
             if let Some(allocation) = region.allocator.allocate(wanted) {
-                let start = region.start + u64::from(allocation.offset);
+                let base = region.start;
+                let start = base + u64::from(allocation.offset);
                 let allocation = DebugAllocation(allocation);
-                return Some(Span { start, region: index as u8, allocation });
+                return Some(Span { start, base, region: index as u8, allocation });
             }
         }
         None

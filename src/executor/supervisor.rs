@@ -20,8 +20,8 @@ use crate::task::{Desk, Loss};
 
 /// Messages of a dead worker that are listened to: it may have said why it could not start.
 const LAST_WORDS_MAX: u32 = 16;
-/// While closing, how often the workers are told once more: one that went wild may have taken back
-/// the first word.
+/// While closing and nothing goes on, how often the workers are told once more: one that went wild
+/// may have taken back the first word.
 const CLOSING_ROUND: Duration = Duration::from_secs(1);
 
 /// Starts the supervisor. Its thread lives until the last worker has ended.
@@ -39,6 +39,7 @@ pub(super) fn start(
         seats: (0..desk.control().seats().len()).map(seat).collect(),
         workers: workers as usize,
         breaker: Breaker::default(),
+        finished: 0,
     };
     let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
     thread.spawn(move || {
@@ -74,6 +75,8 @@ struct Supervisor {
     /// The first so many seats are to be taken.
     workers: usize,
     breaker: Breaker,
+    /// How many tasks were finished when `has_progressed` was last asked.
+    finished: u64,
 }
 
 enum Seat {
@@ -123,7 +126,7 @@ impl Supervisor {
             }
             let round = orders.closing.then_some(CLOSING_ROUND);
             let events = self.wait([pause, alarm, round].into_iter().flatten().min());
-            if orders.closing && events.is_empty() {
+            if orders.closing && events.is_empty() && !self.has_progressed() {
                 self.desk.set_right();
                 self.desk.control().wake().wake_all();
             }
@@ -132,6 +135,12 @@ impl Supervisor {
             }
         }
         self.desk.settle();
+    }
+
+    /// Tells whether tasks were finished since this was last asked.
+    fn has_progressed(&mut self) -> bool {
+        let finished = self.desk.control().tasks_finished();
+        std::mem::replace(&mut self.finished, finished) != finished
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {

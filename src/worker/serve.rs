@@ -249,8 +249,10 @@ impl Worker {
             if let Some(index) = self.search() {
                 return Next::Task(index);
             }
-            // Before anything slow: a producer may have relied on the search.
+            // Before anything slow: a producer may have relied on the search; several may have, and
+            // one task is all that this worker takes.
             if !ring.is_empty() {
+                woken = true;
                 continue;
             }
             self.reclaim();

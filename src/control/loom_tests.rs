@@ -5,6 +5,7 @@
 
 mod deaths;
 mod leaving;
+mod sleeping;
 
 use loom::model::Builder;
 use loom::thread;
@@ -112,6 +113,10 @@ impl Table {
                     }
                     return found;
                 }
+            }
+            if !ring.is_empty() {
+                woken = true;
+                continue;
             }
             wake.sleep(seat, None, || !ring.is_empty() || closing());
             woken = true;
@@ -366,23 +371,4 @@ fn released_blocks_arrive_in_order_through_a_ring_that_is_too_small() {
         assert_eq!(taken, [0, 64, 128]);
         parent.join().expect("parent");
     });
-}
-
-#[test]
-fn no_work_is_left_with_everybody_asleep() {
-    for (workers, tasks) in [(1, 1), (1, 2), (2, 1)] {
-        check(SOME, move || {
-            let table = Table::new(tasks, workers);
-            let workers: Vec<_> = (0..workers)
-                .map(|seat| {
-                    let table = Arc::clone(&table);
-                    thread::spawn(move || table.work(seat))
-                })
-                .collect();
-            (0..tasks).for_each(|index| table.post(index));
-            (0..tasks).for_each(|index| assert_eq!(table.join(index), Ending::Done));
-            table.close();
-            workers.into_iter().for_each(|worker| worker.join().expect("worker"));
-        });
-    }
 }

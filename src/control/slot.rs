@@ -251,7 +251,7 @@ impl Slot {
     }
 
     /// Tells whether the slot holds a task that has not ended.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.word.load(Ordering::Acquire) & STATE, DRAFT | READY | RUNNING | DOOMED)
     }

@@ -30,7 +30,12 @@ impl Desk {
             return Some(Outcome::Lost(Loss::Forked));
         }
         match self.phase(index, generation) {
-            Phase::Finished | Phase::Gone => return self.try_outcome(index, generation),
+            Phase::Finished | Phase::Gone => {
+                // A worker gone wild may have made it a running task again in between.
+                if let Some(outcome) = self.try_outcome(index, generation) {
+                    return Some(outcome);
+                }
+            }
             Phase::Queued if !self.control().wake().anyone_searches() => {
                 // A worker was only just woken, and may be put on this very core: spinning would
                 // keep it away.

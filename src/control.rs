@@ -5,6 +5,7 @@
 //! die between any two instructions.
 
 mod bell;
+mod cursor;
 mod gate;
 mod layout;
 mod message;
@@ -20,11 +21,14 @@ mod loom_tests;
 mod tests;
 
 pub(crate) use bell::Bell;
+pub(crate) use cursor::{CURSORS, Cursor};
 pub(crate) use layout::{
     Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, SEATS_MAX, SLOTS_MAX, Seat, control_bytes,
 };
 pub(crate) use message::{FromParent, FromWorker, Hello, NAME_BYTES_MAX, NO_CODE};
 pub(crate) use release::Releases;
 pub(crate) use ring::Full;
-pub(crate) use slot::{Claim, Collected, Draft, Ending, Phase, ResultPlace, Slot};
+pub(crate) use slot::{
+    Claim, Collected, Draft, Ending, NOTED_ARGS_WORDS, Phase, ResultPlace, Slot,
+};
 pub(crate) use spin::Spin;

@@ -2,11 +2,15 @@
 //!
 //! Messages hold the numbers and the remedy. `io::Error`s of the system are kept as sources.
 
+mod looping;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub use looping::LoopError;
 
 /// Why an executor could not be built.
 #[derive(Debug, Error)]

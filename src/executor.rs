@@ -3,6 +3,7 @@
 mod breaker;
 mod builder;
 mod environment;
+mod loops;
 mod office;
 mod seat;
 mod submit;

@@ -34,6 +34,7 @@
 //! | a large flat array | [`Executor::array`], pass `&array` | none | `&[T]` |
 //! | a type that only serde knows | [`Serialized`] | encoded, decoded | `Serialized<T>` |
 //! | a large result | [`array()`] in the task, returned | none | |
+//! | arrays, in chunks | [`Executor::fill_chunks`], [`Executor::map_reduce`] | none | `&mut [T]` |
 //!
 //! # Failure
 //!
@@ -86,12 +87,15 @@ pub use archive::{
 #[cfg(feature = "ndarray")]
 pub use archive::{ArchivedShaped, Shaped};
 pub use error::{
-    BuildError, Death, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
+    BuildError, Death, LoopError, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
 pub use executor::{Builder, Executor, Stats};
 pub use memory::{Array, ArrayMut, array};
-pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError};
+pub use task::{
+    Append, Argument, ChunkStart, Chunked, LoopArgument, LoopArguments, Param, Rows, TaskFn,
+    TaskHandle, TaskOptions, TaskOutput, View, ViewError, Zip, rows,
+};
 pub use worker::init;
 
 /// What `fuzz/` calls; no part of the API.

@@ -23,7 +23,7 @@ pub(crate) use lease::Lease;
 pub(crate) use local::LocalHeap;
 pub use local::array;
 pub(crate) use place::{ALIGN, Place, new_heap_id};
-pub(crate) use registry::{fetch_with, register, resolve, unregister};
+pub(crate) use registry::{Access, fetch_with, register, resolve, resolve_writable, unregister};
 pub(crate) use remote::RemoteHeap;
 
 /// The address space that each heap reserves when the budget is `budget_bytes`.

@@ -4,6 +4,7 @@
 //! worker; `desk` is the parent's side of the task table, `handle` what the user holds of it.
 
 mod argument;
+mod chunks;
 mod desk;
 mod frame;
 mod function;
@@ -16,11 +17,13 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
-pub(crate) use desk::{Desk, Unavailable, Vacancy};
+pub use chunks::{Append, ChunkStart, Chunked, LoopArgument, LoopArguments, Rows, Zip, rows};
+pub(crate) use chunks::{CURSORLESS, Order, RangeCode, fill_code, reduce_code};
+pub(crate) use desk::{Desk, OwnedCursor, Unavailable, Vacancy};
 pub use frame::Frame;
-pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
+pub(crate) use frame::{Fault, ResultBytes, Site, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};
-pub(crate) use function::{code_of, name_of, namer_of, store};
+pub(crate) use function::{TaskName, code_of, name_of, namer_of, store};
 pub use handle::TaskHandle;
 pub use options::TaskOptions;
 pub(crate) use outcome::Loss;

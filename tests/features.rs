@@ -4,8 +4,8 @@ mod common;
 
 #[cfg(feature = "ndarray")]
 mod shaped {
-    use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, Ix2};
-    use wharf::{ArchivedShaped, Shaped};
+    use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Ix2};
+    use wharf::{ArchivedShaped, ChunkStart, Shaped, rows};
 
     use crate::common::executor;
 
@@ -36,6 +36,22 @@ mod shaped {
         let flat = shaped.into_array().with_shape((30, 10, 200)).unwrap();
         let cube = |a: ArrayView3<f64>| a[[29, 9, 199]];
         assert_eq!(executor.submit(cube, (&flat,)).unwrap().join().unwrap(), matrix[[299, 199]]);
+    }
+
+    #[test]
+    fn a_loop_sees_blocks_of_rows_as_matrices() {
+        fn scale(mut out: ArrayViewMut2<f64>, x: ArrayView2<f64>, first: usize) {
+            assert_eq!(out.dim(), x.dim());
+            for (i, mut row) in out.rows_mut().into_iter().enumerate() {
+                row.assign(&(&x.row(i) * (first + i) as f64));
+            }
+        }
+        let executor = executor(2);
+        let x = executor.array_from(&[2.0; 700]).unwrap();
+        let mut y = executor.array::<f64>(700).unwrap();
+        let arrays = (rows(&mut y, 7), rows(&x, 7));
+        executor.fill_chunks(arrays, 9, scale, (ChunkStart,)).unwrap();
+        assert!(y.chunks_exact(7).enumerate().all(|(i, row)| row == [2.0 * i as f64; 7]));
     }
 
     #[test]

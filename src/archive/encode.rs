@@ -169,13 +169,22 @@ impl Encoder {
 
     /// Keeps a block as long as the archive. It must belong to the same executor.
     pub(crate) fn attach(&mut self, lease: &Arc<Lease>) -> Result<(), BoxedError> {
-        if lease.family() != self.family {
-            return Err(self.fail(ShareError::Foreign));
-        }
+        self.admit(lease.family())?;
         if !self.attached.iter().any(|kept| Arc::ptr_eq(kept, lease)) {
             self.attached.push(Arc::clone(lease));
         }
         Ok(())
+    }
+
+    /// Writes words that refer to memory of the executor `family`, which the caller keeps until
+    /// nobody looks there any more.
+    pub(crate) fn borrowed(&mut self, family: u64, words: &[u64]) -> Result<u64, BoxedError> {
+        self.admit(family)?;
+        self.words(words)
+    }
+
+    fn admit(&mut self, family: u64) -> Result<(), BoxedError> {
+        if family == self.family { Ok(()) } else { Err(self.fail(ShareError::Foreign)) }
     }
 
     /// Ends the encoding with an error that reaches the caller as it is.

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
+use super::cursor::{CURSORS, Cursor};
 use super::gate::Gate;
 use super::release::RELEASE_CELLS;
 use super::ring::Ring;
@@ -43,6 +44,7 @@ pub(crate) struct Header {
     pub(crate) head: CachePadded<AtomicU64>,
     pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
     pub(crate) gate: CachePadded<Gate>,
+    cursors: [CachePadded<AtomicU64>; CURSORS],
 }
 
 /// What belongs to one worker: its pillow, its share of the budget, what the parent gave back.
@@ -255,6 +257,11 @@ impl Control {
 
     pub(crate) fn wake(&self) -> Wake<'_> {
         Wake::over(&self.header().beds[..], self.seats())
+    }
+
+    /// One of the cursors of loops. `None`: there is none of this number.
+    pub(crate) fn cursor(&self, index: usize) -> Option<Cursor<'_>> {
+        self.header().cursors.get(index).map(|word| Cursor::over(word))
     }
 
     pub(crate) fn gate(&self) -> &Gate {

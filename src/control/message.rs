@@ -44,14 +44,16 @@ pub(crate) struct Hello {
 #[derive(Debug)]
 pub(crate) enum FromParent {
     Hello(Box<Hello>),
-    /// The heap asked for comes with the message; it has this many bytes.
+    /// The heap asked for comes with the message, to be mapped this way; it has this many bytes.
     Heap {
         id: u64,
+        writable: bool,
         bytes: u64,
     },
-    /// The heap asked for does not exist.
+    /// The heap asked for does not exist, or is not to be written by a worker.
     NoHeap {
         id: u64,
+        writable: bool,
     },
 }
 
@@ -66,6 +68,7 @@ pub(crate) enum FromWorker {
     },
     WantHeap {
         id: u64,
+        writable: bool,
     },
     /// It leaves between two tasks, as it was asked to. `idle`: because there was nothing to do.
     Leaving {
@@ -86,6 +89,7 @@ struct Head {
 const HEAD_BYTES: usize = size_of::<Head>();
 const HELLO: u64 = 1;
 const HEAP: u64 = 2;
+const WRITABLE_HEAP: u64 = 8;
 const NO_HEAP: u64 = 3;
 const READY: u64 = 4;
 const FAILED: u64 = 5;
@@ -96,8 +100,9 @@ impl FromParent {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Hello(hello) => message(HELLO, 0, 0, bytemuck::bytes_of(&**hello)),
-            Self::Heap { id, bytes } => message(HEAP, *id, *bytes, &[]),
-            Self::NoHeap { id } => message(NO_HEAP, *id, 0, &[]),
+            Self::Heap { id, writable: false, bytes } => message(HEAP, *id, *bytes, &[]),
+            Self::Heap { id, writable: true, bytes } => message(WRITABLE_HEAP, *id, *bytes, &[]),
+            Self::NoHeap { id, writable } => message(NO_HEAP, *id, u64::from(*writable), &[]),
         }
     }
 
@@ -106,8 +111,11 @@ impl FromParent {
         let (head, body) = split(bytes)?;
         match head.kind {
             HELLO => bytemuck::try_pod_read_unaligned(body).ok().map(|h| Self::Hello(Box::new(h))),
-            HEAP => Some(Self::Heap { id: head.a, bytes: head.b }),
-            NO_HEAP => Some(Self::NoHeap { id: head.a }),
+            HEAP | WRITABLE_HEAP => {
+                let writable = head.kind == WRITABLE_HEAP;
+                Some(Self::Heap { id: head.a, writable, bytes: head.b })
+            }
+            NO_HEAP => Some(Self::NoHeap { id: head.a, writable: head.b != 0 }),
             _ => None,
         }
     }
@@ -121,7 +129,7 @@ impl FromWorker {
                 let end = cause.floor_char_boundary(TEXT_BYTES_MAX);
                 message(FAILED, u64::from(*in_start), 0, &cause.as_bytes()[..end])
             }
-            Self::WantHeap { id } => message(WANT_HEAP, *id, 0, &[]),
+            Self::WantHeap { id, writable } => message(WANT_HEAP, *id, u64::from(*writable), &[]),
             Self::Leaving { idle } => message(LEAVING, u64::from(*idle), 0, &[]),
         }
     }
@@ -135,7 +143,7 @@ impl FromWorker {
                 let cause = String::from_utf8_lossy(body).into_owned();
                 Some(Self::Failed { in_start: head.a != 0, cause })
             }
-            WANT_HEAP => Some(Self::WantHeap { id: head.a }),
+            WANT_HEAP => Some(Self::WantHeap { id: head.a, writable: head.b != 0 }),
             LEAVING => Some(Self::Leaving { idle: head.a != 0 }),
             _ => None,
         }
@@ -161,7 +169,8 @@ mod tests {
     fn what_was_sent_is_parsed_and_any_cut_of_it_is_no_panic() {
         let worker = [
             FromWorker::Ready,
-            FromWorker::WantHeap { id: 7 },
+            FromWorker::WantHeap { id: 7, writable: false },
+            FromWorker::WantHeap { id: 8, writable: true },
             FromWorker::Leaving { idle: true },
             FromWorker::Failed { in_start: true, cause: "ä".repeat(4000) },
         ];

@@ -15,8 +15,10 @@
 //! The claim writes the owner in the same instruction.
 
 mod loss;
+mod note;
 mod token;
 
+pub(crate) use note::NOTED_ARGS_WORDS;
 pub(crate) use token::{Collected, Draft, Running};
 
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};

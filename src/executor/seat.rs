@@ -110,16 +110,23 @@ impl Process {
         Ok(process)
     }
 
-    /// Answers a worker that wants to read another worker's heap.
-    pub(super) fn send_heap(&self, desk: &Desk, id: u64) -> io::Result<()> {
+    /// Answers a worker that wants to read another worker's heap, or to write arguments, as loops
+    /// do that fill arrays.
+    pub(super) fn send_heap(&self, desk: &Desk, id: u64, writable: bool) -> io::Result<()> {
+        let refused = || self.socket.send(&FromParent::NoHeap { id, writable }.to_bytes(), &[]);
+        let heap_of = |bytes| FromParent::Heap { id, writable, bytes }.to_bytes();
+        if writable {
+            let heap = desk.heap();
+            if heap.id() != id {
+                return refused();
+            }
+            return self.socket.send(&heap_of(heap.len()), &[heap.fd()]);
+        }
         let heap = desk.find_heap(id);
         let fd = heap.as_ref().and_then(|heap| sys::reopen_read_only(heap.fd()).ok());
         match (heap, fd) {
-            (Some(heap), Some(fd)) => {
-                let message = FromParent::Heap { id, bytes: heap.len() };
-                self.socket.send(&message.to_bytes(), &[fd.as_fd()])
-            }
-            _ => self.socket.send(&FromParent::NoHeap { id }.to_bytes(), &[]),
+            (Some(heap), Some(fd)) => self.socket.send(&heap_of(heap.len()), &[fd.as_fd()]),
+            _ => refused(),
         }
     }
 

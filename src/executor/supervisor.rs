@@ -267,9 +267,9 @@ impl Supervisor {
                 self.start_failed(index, in_start, cause);
             }
             Some(FromWorker::Leaving { idle }) => process.leaving = Some(idle),
-            Some(FromWorker::WantHeap { id }) => {
+            Some(FromWorker::WantHeap { id, writable }) => {
                 // A worker that cannot be answered would wait for ever.
-                if process.send_heap(&self.desk, id).is_err() {
+                if process.send_heap(&self.desk, id, writable).is_err() {
                     process.pidfd.kill();
                 }
             }

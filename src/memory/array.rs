@@ -56,6 +56,16 @@ impl<T: Pod> ArrayMut<T> {
         Self { lease, start, len }
     }
 
+    /// The block, cut to the array's length.
+    pub(crate) fn place(&self) -> Place {
+        Place { len: size_of_val::<[T]>(self) as u64, ..self.lease.place() }
+    }
+
+    /// The executor that the array belongs to.
+    pub(crate) fn family(&self) -> u64 {
+        self.lease.family()
+    }
+
     /// Ends the writing: the array becomes a handle that tasks can read. Costs no copy.
     #[must_use]
     pub fn freeze(self) -> Array<T> {

@@ -12,7 +12,7 @@ use memmap2::MmapRaw;
 use super::budget::Budget;
 use super::offsets::{Offsets, REGIONS_MAX, Span};
 use super::place::{ALIGN, Place};
-use super::registry;
+use super::registry::{self, Access};
 use super::warm::{Pages, Warm};
 use crate::control::Bell;
 use crate::error::ShareError;
@@ -83,7 +83,9 @@ impl Heap {
     ) -> io::Result<Self> {
         let map = sys::reserve(fd.as_fd(), len, true)?;
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
-        registry::register(id, base, len);
+        // Mapped read-write once, so that one mapping serves both.
+        registry::register(id, Access::Read, base, len);
+        registry::register(id, Access::Write, base, len);
         let small_bytes = len / 8 / PAGE * PAGE;
         let state = State {
             small: Offsets::new(small_bytes / ALIGN as u64),

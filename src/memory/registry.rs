@@ -7,6 +7,13 @@ use std::ptr::NonNull;
 use super::place::Place;
 use crate::sync::{AtomicUsize, OnceLock, Ordering, PoisonError, RwLock};
 
+/// What a mapping is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Mapped {
     heap: u64,
@@ -14,34 +21,36 @@ struct Mapped {
     len: u64,
 }
 
-static HEAPS: RwLock<Option<HashMap<u64, Mapped>>> = RwLock::new(None);
+static HEAPS: RwLock<Option<HashMap<(u64, Access), Mapped>>> = RwLock::new(None);
 /// Counts removals; what a thread remembers is good while the count stands still.
 static REMOVALS: AtomicUsize = AtomicUsize::new(0);
 /// Maps a heap that is not mapped yet; set in workers, which can ask the parent for it.
-static FETCH: OnceLock<fn(u64) -> bool> = OnceLock::new();
+static FETCH: OnceLock<fn(u64, Access) -> bool> = OnceLock::new();
 
 thread_local! {
-    static LAST: Cell<Option<(usize, Mapped)>> = const { Cell::new(None) };
+    /// By access: what was found last, and the count of removals then.
+    static LAST: [Cell<Option<(usize, Mapped)>>; 2] = const { [const { Cell::new(None) }; 2] };
 }
 
 /// Makes a mapping known. It must stay mapped until [`unregister`].
-pub(crate) fn register(heap: u64, base: NonNull<u8>, len: u64) {
+pub(crate) fn register(heap: u64, access: Access, base: NonNull<u8>, len: u64) {
     let mut heaps = HEAPS.write().unwrap_or_else(PoisonError::into_inner);
     let mapped = Mapped { heap, base: base.as_ptr().expose_provenance(), len };
-    heaps.get_or_insert_default().insert(heap, mapped);
+    heaps.get_or_insert_default().insert((heap, access), mapped);
 }
 
-/// Forgets a mapping, which may go then.
+/// Forgets a heap's mappings, which may go then.
 pub(crate) fn unregister(heap: u64) {
     let mut heaps = HEAPS.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(heaps) = heaps.as_mut() {
-        heaps.remove(&heap);
+        heaps.remove(&(heap, Access::Read));
+        heaps.remove(&(heap, Access::Write));
     }
     REMOVALS.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Sets how this process gets hold of heaps that it has not mapped yet.
-pub(crate) fn fetch_with(fetch: fn(u64) -> bool) {
+pub(crate) fn fetch_with(fetch: fn(u64, Access) -> bool) {
     let _ = FETCH.set(fetch);
 }
 
@@ -49,7 +58,17 @@ pub(crate) fn fetch_with(fetch: fn(u64) -> bool) {
 ///
 /// Costs a few nanoseconds where the thread's last place was in the same heap.
 pub(crate) fn resolve(place: &Place) -> Option<NonNull<u8>> {
-    let mapped = lookup(place.heap)?;
+    find(place, Access::Read)
+}
+
+/// As [`resolve`], in a mapping that may be written. Workers have one of the argument heap from the
+/// first loop on that fills an array.
+pub(crate) fn resolve_writable(place: &Place) -> Option<NonNull<u8>> {
+    find(place, Access::Write)
+}
+
+fn find(place: &Place, access: Access) -> Option<NonNull<u8>> {
+    let mapped = lookup(place.heap, access)?;
     if !place.fits(mapped.len) {
         return None;
     }
@@ -57,9 +76,9 @@ pub(crate) fn resolve(place: &Place) -> Option<NonNull<u8>> {
     NonNull::new(std::ptr::with_exposed_provenance_mut(address))
 }
 
-fn lookup(heap: u64) -> Option<Mapped> {
+fn lookup(heap: u64, access: Access) -> Option<Mapped> {
     let removals = REMOVALS.load(Ordering::SeqCst);
-    if let Some((at, mapped)) = LAST.get()
+    if let Some((at, mapped)) = LAST.with(|last| last[access as usize].get())
         && at == removals
         && mapped.heap == heap
     {
@@ -67,12 +86,12 @@ fn lookup(heap: u64) -> Option<Mapped> {
     }
     let find = || {
         let heaps = HEAPS.read().unwrap_or_else(PoisonError::into_inner);
-        heaps.as_ref().and_then(|heaps| heaps.get(&heap).copied())
+        heaps.as_ref().and_then(|heaps| heaps.get(&(heap, access)).copied())
     };
     let mapped = match (find(), FETCH.get()) {
-        (None, Some(fetch)) if fetch(heap) => find(),
+        (None, Some(fetch)) if fetch(heap, access) => find(),
         (found, _) => found,
     }?;
-    LAST.set(Some((removals, mapped)));
+    LAST.with(|last| last[access as usize].set(Some((removals, mapped))));
     Some(mapped)
 }

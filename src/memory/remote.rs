@@ -10,7 +10,7 @@ use super::budget::Budget;
 use super::heap::LARGE_BYTES;
 use super::offsets::Offsets;
 use super::place::Place;
-use super::registry;
+use super::registry::{self, Access};
 use crate::control::{Control, Releases};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::sys;
@@ -47,7 +47,7 @@ impl RemoteHeap {
         let fd = sys::memfd("wharf-results", len)?;
         let map = sys::reserve(fd.as_fd(), len, false)?;
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
-        registry::register(id, base, len);
+        registry::register(id, Access::Read, base, len);
         let state = State { alive: true, tail: 0, backlog: Vec::new(), leased_bytes: 0 };
         let control = Arc::clone(control);
         Ok(Self { id, family, seat, map, fd, control, state: Mutex::new(state) })

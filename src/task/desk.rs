@@ -3,21 +3,25 @@
 mod care;
 mod ledger;
 mod limits;
+mod loops;
 mod queue;
 mod room;
 mod vacancy;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 use ledger::{Drafted, Ledger};
 use limits::Timed;
+use loops::Cursors;
+pub(crate) use loops::OwnedCursor;
 pub(crate) use vacancy::Vacancy;
 
 use super::outcome::{Kept, Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
-use crate::control::{Bell, Collected, Control, INLINE_ARGS_WORDS, Phase};
+use crate::control::{Bell, Collected, Control, Ending, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, Lease, RemoteHeap};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 
@@ -50,6 +54,7 @@ pub(crate) struct Desk {
     cores: u32,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
+    cursors: Cursors,
 }
 
 /// What the parent remembers of a slot.
@@ -63,6 +68,10 @@ struct Record {
     kept: VecDeque<(u32, Kept)>,
     /// How often the task may still be run again after its worker has died.
     retries: u32,
+    /// The task is part of a loop: if it fails, its note is wanted.
+    is_run: bool,
+    /// What parts of loops that failed were at, by their generation.
+    notes: Vec<(u32, Range<u64>)>,
 }
 
 /// The memory of a task's arguments.
@@ -118,6 +127,7 @@ impl Desk {
             vacant: AtomicU32::new(0),
             cores,
             end: OnceLock::new(),
+            cursors: Cursors::default(),
         }
     }
 
@@ -264,6 +274,9 @@ impl Desk {
 
     fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {
         (record.held, record.retries) = (None, 0);
+        if std::mem::take(&mut record.is_run) && collected.ending() != Ending::Done {
+            record.notes.push((collected.generation(), collected.noted()));
+        }
         let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
         let place = collected.result();
         let heap = if place.heap != 0 || place.attached != 0 {

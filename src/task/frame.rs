@@ -5,9 +5,10 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use super::argument::Argument;
+use super::chunks::Order;
 use super::param::{View, ViewError};
 use crate::archive::{Encoded, Report, Returnable, Storable, checked_usize, encode};
-use crate::control::{INLINE_RESULT_WORDS, ResultPlace};
+use crate::control::{Control, INLINE_RESULT_WORDS, ResultPlace, Slot};
 use crate::error::ShareError;
 use crate::memory::{Lease, LocalHeap};
 use crate::sync::Arc;
@@ -15,16 +16,24 @@ use crate::sync::Arc;
 /// The code of a task: finds the arguments, calls the function, stores the result.
 ///
 /// Its own panics and the function's unwind to the caller.
-pub(crate) type Trampoline = fn(&mut Frame) -> Result<(), Fault>;
+pub(crate) type Trampoline = fn(&mut Frame<'_>) -> Result<(), Fault>;
 
 /// The arguments of one task, in the worker. Opaque outside the crate.
-pub struct Frame {
+pub struct Frame<'w> {
     start: NonNull<u8>,
     len: usize,
     result: Option<ResultBytes>,
+    site: Option<Site<'w>>,
 }
 
-impl fmt::Debug for Frame {
+/// Where in shared memory a task runs: what it can tell its parent before it ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'w> {
+    pub(crate) control: &'w Control,
+    pub(crate) slot: &'w Slot,
+}
+
+impl fmt::Debug for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame").field("len", &self.len).finish_non_exhaustive()
     }
@@ -56,15 +65,27 @@ pub(crate) struct ResultBytes {
     encoded: Encoded,
 }
 
-impl Frame {
+impl<'w> Frame<'w> {
     /// Looks at `len` bytes of arguments at `start`.
     ///
     /// # Safety
     ///
     /// [`super::store`] wrote them for the trampoline that gets the frame, and they stay unchanged
     /// as long as it runs.
-    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
-        Self { start, len, result: None }
+    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize, site: Option<Site<'w>>) -> Self {
+        Self { start, len, result: None, site }
+    }
+
+    /// Where the task runs. `None`: it is no task, but the start function of a worker.
+    pub(super) fn site(&self) -> Option<Site<'w>> {
+        self.site
+    }
+
+    /// The arguments as an order to run part of a loop. `None`: they are too short for one.
+    pub(super) fn order(&self) -> Option<Order> {
+        // SAFETY: `new` was promised `len` bytes at `start`, which are aligned to 64; any bytes are
+        // an order.
+        (self.len >= size_of::<Order>()).then(|| unsafe { self.start.cast::<Order>().read() })
     }
 
     /// Finds argument `index` of `count`, an `A`, and looks at it as a `P`.

@@ -55,13 +55,13 @@ pub trait TaskFn<M, A>: Copy + 'static {
     #[doc(hidden)]
     fn store(args: &A, encoder: &mut Encoder) -> Result<(), EncodeFailure>;
 
-    /// Calls the function with the arguments in `frame` and stores what it returns.
+    /// Calls the function with the arguments in `frame`.
     ///
     /// # Safety
     ///
     /// `frame` holds what `store` wrote.
     #[doc(hidden)]
-    unsafe fn call(frame: &mut Frame) -> Result<(), Fault>;
+    unsafe fn value(frame: &Frame<'_>) -> Result<Self::Output, Fault>;
 }
 
 /// A function that is known by its type alone.
@@ -123,9 +123,10 @@ fn conjure<F: Copy + 'static>() -> F {
     unsafe { NonNull::<F>::dangling().read() }
 }
 
-fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame) -> Result<(), Fault> {
+fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
     // SAFETY: whoever made the frame promised that `store` of this function wrote its arguments.
-    unsafe { F::call(frame) }
+    let value = unsafe { F::value(frame) }?;
+    frame.store_result(&value)
 }
 
 /// The task's code, as the workers find it. `None`: it does not lie in the main program.
@@ -173,7 +174,8 @@ macro_rules! task_fn {
                 encoder.words(&positions).map(drop)
             }
 
-            unsafe fn call(frame: &mut Frame) -> Result<(), Fault> {
+            #[allow(unused_variables, reason = "no arguments, nothing to look at")]
+            unsafe fn value(frame: &Frame<'_>) -> Result<R::Joined, Fault> {
                 #[allow(
                     non_snake_case,
                     clippy::too_many_arguments,
@@ -189,7 +191,7 @@ macro_rules! task_fn {
                         unsafe { frame.argument::<$P, $C>($index, $count) }?
                     ),*
                 );
-                frame.store_result(&result.finish())
+                Ok(result.finish())
             }
         }
     };

@@ -73,6 +73,11 @@ impl<R> TaskHandle<R> {
         self
     }
 
+    /// The slot and the generation.
+    pub(crate) fn key(&self) -> (u32, u32) {
+        (self.index, self.generation)
+    }
+
     fn is_open(&self) -> bool {
         self.index != TAKEN
     }

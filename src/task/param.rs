@@ -61,6 +61,10 @@ impl ViewError {
         Self("its memory cannot be mapped in the worker".into())
     }
 
+    pub(super) fn not_in_a_loop() -> Self {
+        Self("only a loop has chunks".into())
+    }
+
     pub(super) fn out_of_place() -> Self {
         Self("it does not lie inside the task's arguments".into())
     }

@@ -14,7 +14,7 @@ use crate::archive::Report;
 use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
 use crate::memory::{Place, resolve};
 use crate::sys::{Image, exit_now, futex_wake};
-use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
+use crate::task::{Fault, Frame, ResultBytes, Site, Trampoline, encode_result};
 
 /// How many panics are kept an account of.
 const ACCOUNTS_MAX: usize = 4;
@@ -63,7 +63,10 @@ impl Job<'_> {
             resolve(&Place { heap, offset: args.offset, len: args.len })
         };
         let outcome = match start {
-            Some(start) => call(running.code(), start, args.len as usize),
+            Some(start) => {
+                let site = Site { control: &self.worker.control, slot: self.slot };
+                call(running.code(), start, args.len as usize, Some(site))
+            }
             None => Err(Report::Code),
         };
         let (ending, place) = match outcome {
@@ -93,7 +96,7 @@ impl Job<'_> {
 /// Runs the start function. The error is what went wrong, in words.
 pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     let start = resolve(place).ok_or("its arguments are not there")?;
-    match call(code, start, place.len as usize) {
+    match call(code, start, place.len as usize, None) {
         Ok(_) => Ok(()),
         Err(Report::Panicked { message, location, .. }) => {
             Err(format!("panicked at {location}: {message}"))
@@ -107,14 +110,19 @@ pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
 }
 
 /// Calls a trampoline. Panics of the task become reports.
-fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>, Report> {
+fn call(
+    code: u64,
+    start: NonNull<u8>,
+    len: usize,
+    site: Option<Site<'_>>,
+) -> Result<Option<ResultBytes>, Report> {
     let address = Image::get().address_at(code).ok_or(Report::Code)?;
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
     // lies in this image's code.
     let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
-    let mut frame = unsafe { Frame::new(start, len) };
+    let mut frame = unsafe { Frame::new(start, len, site) };
     IN_TASK.set(true);
     let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
     IN_TASK.set(false);

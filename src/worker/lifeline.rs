@@ -8,7 +8,7 @@ use memmap2::MmapRaw;
 
 use super::serve::EXIT_ORPHAN;
 use crate::control::{FromParent, FromWorker};
-use crate::memory;
+use crate::memory::{self, Access};
 use crate::sync::{AtomicUsize, Condvar, Mutex, OnceLock, Ordering, PoisonError, lock};
 use crate::sys::{self, Interest, ParentDeath, SegmentName, Socket, poll};
 
@@ -31,8 +31,10 @@ pub(super) struct Lifeline {
 #[derive(Debug, Default)]
 struct Foreign {
     heaps: HashMap<u64, MmapRaw>,
+    /// The argument heap, from the first task on that writes to it.
+    arguments: Option<(u64, MmapRaw)>,
     /// Heaps that were asked for and cannot be had.
-    refused: HashSet<u64>,
+    refused: HashSet<(u64, Access)>,
 }
 
 impl Lifeline {
@@ -66,23 +68,46 @@ impl Lifeline {
     fn take(&self, message: FromParent, fds: Vec<OwnedFd>) {
         let mut foreign = lock(&self.foreign);
         match message {
-            // Asked for by two threads at once: the first mapping is in use.
-            FromParent::Heap { id, .. } if foreign.heaps.contains_key(&id) => {}
-            FromParent::Heap { id, bytes } => {
-                let map = fds.first().and_then(|fd| sys::reserve(fd.as_fd(), bytes, false).ok());
-                match map.and_then(|map| Some((NonNull::new(map.as_mut_ptr())?, map))) {
-                    Some((base, map)) => {
-                        memory::register(id, base, bytes);
-                        foreign.heaps.insert(id, map);
-                        self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
+            FromParent::Heap { id, writable, bytes } => {
+                let access = if writable { Access::Write } else { Access::Read };
+                // Asked for by two threads at once: the first mapping is in use.
+                if !foreign.has(id, access) {
+                    let map =
+                        fds.first().and_then(|fd| sys::reserve(fd.as_fd(), bytes, writable).ok());
+                    let base = map.as_ref().and_then(|map| NonNull::new(map.as_mut_ptr()));
+                    match map.zip(base) {
+                        Some((map, base)) => {
+                            memory::register(id, access, base, bytes);
+                            foreign.keep(id, access, map);
+                            self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
+                        }
+                        None => drop(foreign.refused.insert((id, access))),
                     }
-                    None => drop(foreign.refused.insert(id)),
                 }
             }
-            FromParent::NoHeap { id } => drop(foreign.refused.insert(id)),
+            FromParent::NoHeap { id, writable } => {
+                let access = if writable { Access::Write } else { Access::Read };
+                foreign.refused.insert((id, access));
+            }
             FromParent::Hello(_) => {}
         }
         self.arrived.notify_all();
+    }
+}
+
+impl Foreign {
+    fn has(&self, id: u64, access: Access) -> bool {
+        match access {
+            Access::Read => self.heaps.contains_key(&id),
+            Access::Write => self.arguments.as_ref().is_some_and(|(heap, _)| *heap == id),
+        }
+    }
+
+    fn keep(&mut self, id: u64, access: Access, map: MmapRaw) {
+        match access {
+            Access::Read => drop(self.heaps.insert(id, map)),
+            Access::Write => self.arguments = Some((id, map)),
+        }
     }
 }
 
@@ -107,17 +132,17 @@ pub(super) fn hold(line: &Lifeline, death: ParentDeath) -> ! {
 }
 
 /// Asks the parent for a heap and waits for it. False: there is none, or it cannot be mapped.
-pub(super) fn fetch(id: u64) -> bool {
+pub(super) fn fetch(id: u64, access: Access) -> bool {
     let line = Lifeline::get();
     let mut foreign = lock(&line.foreign);
     // Each who asks gets an answer of his own, so none that was there before is needed.
-    foreign.refused.remove(&id);
-    line.tell(&FromWorker::WantHeap { id });
+    foreign.refused.remove(&(id, access));
+    line.tell(&FromWorker::WantHeap { id, writable: access == Access::Write });
     loop {
-        if foreign.heaps.contains_key(&id) {
+        if foreign.has(id, access) {
             return true;
         }
-        if foreign.refused.contains(&id) {
+        if foreign.refused.contains(&(id, access)) {
             return false;
         }
         foreign = line.arrived.wait(foreign).unwrap_or_else(PoisonError::into_inner);

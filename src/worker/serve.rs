@@ -13,7 +13,7 @@ use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
-use crate::memory::{self, Budget, Heap, LocalHeap, Place};
+use crate::memory::{self, Access, Budget, Heap, LocalHeap, Place};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
 
@@ -133,7 +133,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     }
     let args = sys::reserve(args.as_fd(), hello.heap_bytes, false).map_err(say("argument heap"))?;
     let base = NonNull::new(args.as_mut_ptr()).ok_or("argument heap: no address")?;
-    memory::register(hello.args_heap, base, hello.heap_bytes);
+    memory::register(hello.args_heap, Access::Read, base, hello.heap_bytes);
     let ids = (hello.result_heap, hello.family);
     let budget = Budget::of_worker(Arc::clone(&control), seat);
     let heap = Heap::new(results, hello.heap_bytes, ids, budget, hello.retain_bytes, None);

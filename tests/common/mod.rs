@@ -91,6 +91,32 @@ impl Drop for Gate {
     }
 }
 
+/// A file that does not exist, and with it a thing that is done once among all processes.
+pub struct Once(PathBuf);
+
+impl Once {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("wharf-{name}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    pub fn path(&self) -> String {
+        self.0.to_str().expect("a plain path").to_owned()
+    }
+
+    /// True for the first who asks.
+    pub fn is_first(path: &str) -> bool {
+        fs::OpenOptions::new().write(true).create_new(true).open(path).is_ok()
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A waker that tells when it was woken.
 pub fn flag_waker() -> (Waker, Flag) {
     let (sender, receiver) = channel();

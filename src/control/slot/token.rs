@@ -1,5 +1,7 @@
 //! Tokens: holding one is the proof of what its holder may do with the slot.
 
+use std::ops::Range;
+
 use super::Arguments;
 use super::{
     DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION, GENERATION_SHIFT, OWNER,
@@ -172,6 +174,11 @@ impl<'s> Collected<'s> {
     /// Tells whether a thread has announced that it sleeps on the slot.
     pub(crate) fn is_waited(&self) -> bool {
         self.word & WAITED != 0
+    }
+
+    /// What the task was at, if it is part of a loop. A claim.
+    pub(crate) fn noted(&self) -> Range<u64> {
+        self.slot.noted()
     }
 
     pub(crate) fn result(&self) -> ResultPlace {

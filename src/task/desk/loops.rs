@@ -1,0 +1,88 @@
+//! What loops need of the desk: a cursor each, runs in slots, and what failed runs were at.
+
+use std::ops::Range;
+
+use super::{Desk, Drafted};
+use crate::control::{CURSORS, Cursor, INLINE_ARGS_WORDS};
+use crate::sync::{Condvar, Mutex, PoisonError, lock};
+
+/// Which cursors are taken, a bit each.
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    taken: Mutex<u32>,
+    returned: Condvar,
+}
+
+const _: () = assert!(CURSORS <= u32::BITS as usize);
+
+/// A cursor that one loop has to itself. Dropped, it goes to the next; all runs have ended by then.
+#[derive(Debug)]
+pub(crate) struct OwnedCursor<'d> {
+    desk: &'d Desk,
+    index: usize,
+}
+
+impl Desk {
+    /// Takes a cursor for a loop; waits while as many loops as there are cursors go on.
+    pub(crate) fn take_cursor(&self) -> OwnedCursor<'_> {
+        let mut taken = lock(&self.cursors.taken);
+        loop {
+            let index = taken.trailing_ones() as usize;
+            if index < CURSORS {
+                *taken |= 1 << index;
+                return OwnedCursor { desk: self, index };
+            }
+            taken = self.cursors.returned.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Hands part of a loop to the workers. Returns its generation.
+    ///
+    /// The caller keeps what the words refer to until the run has ended.
+    pub(crate) fn post_run(
+        &self,
+        index: u32,
+        draft: Drafted<'_>,
+        code: u64,
+        words: &[u64; INLINE_ARGS_WORDS],
+    ) -> u32 {
+        lock(&self.records[index as usize]).is_run = true;
+        self.publish(index, draft, code, (0, size_of_val(words) as u64), words)
+    }
+
+    /// What a run of this generation was at when it failed. Once.
+    pub(crate) fn take_note(&self, index: u32, generation: u32) -> Option<Range<u64>> {
+        let mut record = lock(&self.records[index as usize]);
+        let at = record.notes.iter().position(|(of, _)| *of == generation)?;
+        Some(record.notes.swap_remove(at).1)
+    }
+
+    /// Throws away what a run has left that nobody asks for.
+    pub(crate) fn forget_run(&self, index: u32, generation: u32) {
+        drop(self.try_outcome(index, generation));
+        let _ = self.take_note(index, generation);
+    }
+
+    /// Takes a task back if it is queued still. False: it runs, or has ended.
+    pub(crate) fn withdraw(&self, index: u32, generation: u32) -> bool {
+        self.cancel_queued(index, generation)
+    }
+}
+
+impl OwnedCursor<'_> {
+    pub(crate) fn index(&self) -> u64 {
+        self.index as u64
+    }
+
+    pub(crate) fn get(&self) -> Cursor<'_> {
+        let cursor = self.desk.control.cursor(self.index);
+        cursor.expect("the index is below the number of cursors")
+    }
+}
+
+impl Drop for OwnedCursor<'_> {
+    fn drop(&mut self) {
+        *lock(&self.desk.cursors.taken) &= !(1 << self.index);
+        self.desk.cursors.returned.notify_one();
+    }
+}

@@ -5,6 +5,7 @@
 
 mod deaths;
 mod leaving;
+mod loops;
 mod sleeping;
 
 use loom::model::Builder;

@@ -13,7 +13,7 @@ const ACCESSES_MAX: u32 = 200;
 
 /// Checks `model` for each access before which its worker may be killed. It gets the access, and
 /// says whether the worker died there.
-fn check_deaths(preemptions: usize, model: fn(u32) -> bool) {
+pub(super) fn check_deaths(preemptions: usize, model: fn(u32) -> bool) {
     for accesses in 0..ACCESSES_MAX {
         let struck = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&struck);

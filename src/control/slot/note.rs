@@ -30,7 +30,7 @@ impl Slot {
     }
 
     /// Parent: what the worker was at when it died, or what it was going to claim. A claim.
-    pub(super) fn noted(&self) -> Range<u64> {
+    pub(crate) fn noted(&self) -> Range<u64> {
         // PAIRS note.
         let at = self.inline_args[AT].load(Ordering::Acquire);
         at..self.inline_args[END].load(Ordering::Acquire)

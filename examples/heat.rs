@@ -1,4 +1,4 @@
-//! Heat flow on a square plate, thousands of steps over the same two arrays, beside rayon's threads.
+//! Heat flow on a square plate: thousands of steps over the same two arrays, beside rayon's.
 //!
 //!     cargo run --release --example heat -- [MiB of a plate, 128] [steps, 2000]
 //!

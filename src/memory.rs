@@ -18,7 +18,7 @@ mod warm;
 pub use array::{Array, ArrayMut};
 pub(crate) use array::{array_bytes, elements};
 pub(crate) use budget::{Budget, default_budget};
-pub(crate) use heap::Heap;
+pub(crate) use heap::{Heap, Upkeep};
 pub(crate) use lease::Lease;
 pub(crate) use local::LocalHeap;
 pub use local::array;

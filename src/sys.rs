@@ -5,6 +5,7 @@
 mod birthplace;
 mod event;
 mod futex;
+mod huge;
 mod image;
 mod limits;
 mod memory;
@@ -18,6 +19,7 @@ pub(crate) use event::{EventFd, Interest, poll};
 #[cfg(all(test, loom))]
 pub(crate) use futex::kill_sleepers;
 pub(crate) use futex::{Word, futex_wait, futex_wake};
+pub(crate) use huge::{HUGE_BYTES, collapse, is_aligned};
 pub(crate) use image::Image;
 pub(crate) use limits::{OwnMemory, available_memory, check_space, reservation_limit};
 pub(crate) use memory::{

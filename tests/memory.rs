@@ -216,3 +216,55 @@ fn many_small_values_count_as_much_as_they_hold() {
         check!(executor, |x: u64| x, (value,), n as u64);
     }
 }
+
+/// The kilobytes on pages of 2 MiB in the mapping that holds an address.
+fn huge_kilobytes(address: usize) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux");
+    let holds = |line: &&str| {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let bound = |text: &str| usize::from_str_radix(text, 16).ok();
+        range
+            .and_then(|(from, to)| Some(bound(from)?..bound(to)?))
+            .is_some_and(|r| r.contains(&address))
+    };
+    let lines = maps.lines().skip_while(|line| !holds(line));
+    let huge = lines.filter_map(|line| line.strip_prefix("ShmemPmdMapped:")).next();
+    let kilobytes = huge.expect("the mapping is there").trim().trim_end_matches("kB").trim();
+    kilobytes.parse().expect("a number")
+}
+
+#[test]
+fn memory_is_the_same_on_pages_of_either_size() {
+    fn make(n: u64) -> Array<u64> {
+        let mut array = wharf::array::<u64>(n as usize).unwrap();
+        assert!(array.iter().all(|&x| x == 0), "an array starts with zeros");
+        (0..n).for_each(|i| array[i as usize] = i);
+        array.freeze()
+    }
+    fn is_right(x: &[u64]) -> bool {
+        x.iter().enumerate().all(|(i, &x)| x == i as u64)
+    }
+    for huge in [true, false] {
+        let executor = Executor::builder().workers(2).huge_pages(huge).build().unwrap();
+        // Elements of 8 bytes: around one huge page, around several, and used again.
+        for len in [262_143u64, 262_144, 262_145, 3 << 18, (9 << 18) + 5, 262_144, 3 << 18] {
+            let mut array = executor.array::<u64>(len as usize).unwrap();
+            assert!(array.iter().all(|&x| x == 0), "an array starts with zeros");
+            (0..len).for_each(|i| array[i as usize] = i);
+            let shared = executor.share(&array.to_vec()).unwrap();
+            let array = array.freeze();
+            check!(executor, is_right, (&array,), true);
+            check!(executor, is_right, (&shared,), true);
+            let result = executor.submit(make, (len,)).unwrap().join().unwrap();
+            assert!(is_right(&result), "{len}, {huge}");
+            check!(executor, is_right, (&result,), true);
+        }
+        let array = executor.array::<u64>(8 << 20).unwrap();
+        let on_huge_pages = huge_kilobytes(array.as_ptr().addr());
+        drop(array);
+        if huge && on_huge_pages == 0 {
+            eprintln!("skipped: this system gives no huge pages for shared memory");
+        }
+        assert!(huge || on_huge_pages == 0, "{on_huge_pages} kB, and nobody asked for them");
+    }
+}

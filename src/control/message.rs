@@ -26,6 +26,8 @@ pub(crate) struct Hello {
     pub(crate) result_heap: u64,
     pub(crate) heap_bytes: u64,
     pub(crate) retain_bytes: u64,
+    /// Not 0: new memory is put onto huge pages.
+    pub(crate) huge_pages: u64,
     pub(crate) spin_ns: u64,
     pub(crate) searchers_max: u64,
     /// What to run before the first task, or `NO_CODE`; its arguments in the argument heap.

@@ -15,7 +15,7 @@ use crate::control::{
     Bell, Control, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX, control_bytes,
 };
 use crate::error::{BuildError, ShareError, SubmitError};
-use crate::memory::{self, Budget, Heap, Lease, Place};
+use crate::memory::{self, Budget, Heap, Lease, Place, Upkeep};
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, Image, SegmentName};
 use crate::task::{Desk, TaskFn, code_of, name_of, store};
@@ -48,6 +48,7 @@ pub struct Builder {
     task_slots: u32,
     budget_bytes: Option<u64>,
     retain_bytes: Option<u64>,
+    huge_pages: bool,
     spin: Duration,
     max_depth: u32,
     env: Vec<(OsString, OsString)>,
@@ -72,6 +73,7 @@ impl fmt::Debug for Builder {
             .field("task_slots", &self.task_slots)
             .field("memory_budget", &self.budget_bytes)
             .field("retain_memory", &self.retain_bytes)
+            .field("huge_pages", &self.huge_pages)
             .field("spin", &self.spin)
             .field("max_depth", &self.max_depth)
             .field("env", &self.env)
@@ -89,6 +91,7 @@ impl Builder {
             task_slots: TASK_SLOTS,
             budget_bytes: None,
             retain_bytes: None,
+            huge_pages: true,
             spin: SPIN,
             max_depth: 1,
             env: Vec::new(),
@@ -168,6 +171,16 @@ impl Builder {
     /// workers.
     pub fn retain_memory(mut self, bytes: u64) -> Self {
         self.retain_bytes = Some(bytes);
+        self
+    }
+
+    /// Puts large values and arrays onto pages of 2 MiB where the system gives them: several times
+    /// faster to fill and to read for the first time, and faster to pass over later.
+    ///
+    /// Needs Linux 6.1; without it, or where no whole huge page is free, pages of 4 KiB are used.
+    /// An array then takes its memory when it is made, and not as it is written. Default: yes.
+    pub fn huge_pages(mut self, wanted: bool) -> Self {
+        self.huge_pages = wanted;
         self
     }
 
@@ -255,14 +268,17 @@ impl Builder {
         let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);
         sys::check_space(heap_bytes * (u64::from(workers) + 1))
             .map_err(system("reserving addresses"))?;
-        let retain = |share: u64| self.retain_bytes.unwrap_or(budget / share);
+        let upkeep = |share: u64| Upkeep {
+            retain_bytes: self.retain_bytes.unwrap_or(budget / share),
+            huge_pages: self.huge_pages,
+        };
         let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
         let heap = Heap::new(
             args,
             heap_bytes,
             (family, family),
             Budget::of_parent(Arc::clone(&control)),
-            retain(4),
+            upkeep(4),
             Some(Arc::clone(&bell)),
         );
         let heap = Arc::new(heap.map_err(system("mapping the argument heap"))?);
@@ -274,7 +290,7 @@ impl Builder {
             name,
             family,
             heap_bytes,
-            retain_bytes: retain(4 * u64::from(workers)),
+            upkeep: upkeep(4 * u64::from(workers)),
             spin: self.spin,
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::builder::OwnedName;
 use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
 use crate::error::Death;
-use crate::memory::{Lease, Place, RemoteHeap, new_heap_id};
+use crate::memory::{Lease, Place, RemoteHeap, Upkeep, new_heap_id};
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys::{self, Exit, Image, PidFd, Socket};
 use crate::task::Desk;
@@ -22,7 +22,7 @@ pub(super) struct Plan {
     pub(super) name: OwnedName,
     pub(super) family: u64,
     pub(super) heap_bytes: u64,
-    pub(super) retain_bytes: u64,
+    pub(super) upkeep: Upkeep,
     pub(super) spin: Duration,
     pub(super) searchers_max: u32,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -158,7 +158,8 @@ impl Process {
             args_heap: desk.heap().id(),
             result_heap: heap.id(),
             heap_bytes: plan.heap_bytes,
-            retain_bytes: plan.retain_bytes,
+            retain_bytes: plan.upkeep.retain_bytes,
+            huge_pages: plan.upkeep.huge_pages.into(),
             spin_ns: plan.spin.as_nanos() as u64,
             searchers_max: plan.searchers_max.into(),
             start_code: plan.start_code,

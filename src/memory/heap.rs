@@ -17,7 +17,7 @@ use super::warm::{Pages, Warm};
 use crate::control::Bell;
 use crate::error::ShareError;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-use crate::sys;
+use crate::sys::{self, HUGE_BYTES};
 
 /// Blocks from this size on lie on pages of their own.
 pub(super) const LARGE_BYTES: u64 = 64 * 1024;
@@ -33,11 +33,20 @@ pub(crate) struct Heap {
     map: MmapRaw,
     fd: OwnedFd,
     budget: Budget,
-    retain_bytes: u64,
+    upkeep: Upkeep,
     /// Rung when there is memory to give back; without it the owner looks by itself.
     bell: Option<Arc<Bell>>,
     trim_due: AtomicBool,
     state: Mutex<State>,
+}
+
+/// What a heap does with memory that nobody uses, and with new memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upkeep {
+    /// The bytes that stay warm when they are freed.
+    pub(crate) retain_bytes: u64,
+    /// New memory is put onto huge pages where whole ones fit.
+    pub(crate) huge_pages: bool,
 }
 
 #[derive(Debug)]
@@ -78,10 +87,11 @@ impl Heap {
         len: u64,
         (id, family): (u64, u64),
         budget: Budget,
-        retain_bytes: u64,
+        mut upkeep: Upkeep,
         bell: Option<Arc<Bell>>,
     ) -> io::Result<Self> {
         let map = sys::reserve(fd.as_fd(), len, true)?;
+        upkeep.huge_pages &= sys::is_aligned(&map);
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
         // Mapped read-write once, so that one mapping serves both.
         registry::register(id, Access::Read, base, len);
@@ -95,7 +105,7 @@ impl Heap {
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
-        Ok(Self { id, family, map, fd, budget, retain_bytes, bell, trim_due, state })
+        Ok(Self { id, family, map, fd, budget, upkeep, bell, trim_due, state })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -120,9 +130,8 @@ impl Heap {
     }
 
     pub(crate) fn address(&self, grant: &Grant) -> NonNull<u8> {
-        let base = NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address");
         // SAFETY: `allocate` put the block inside the mapping.
-        unsafe { base.add(grant.offset as usize) }
+        unsafe { self.base().add(grant.offset as usize) }
     }
 
     /// Finds a block of `len` bytes. Its contents are whatever was there.
@@ -134,11 +143,15 @@ impl Heap {
             return Err(HeapError::OutOfMemory { asked: len, left: self.left() });
         }
         let mut state = lock(&self.state);
-        if len >= LARGE_BYTES {
-            self.allocate_large(&mut state, len)
-        } else {
-            self.allocate_small(&mut state, len)
+        if len < LARGE_BYTES {
+            return self.allocate_small(&mut state, len);
         }
+        let grant = self.allocate_large(&mut state, len)?;
+        drop(state);
+        if len >= HUGE_BYTES && self.upkeep.huge_pages {
+            self.back_with_huge_pages(&grant);
+        }
+        Ok(grant)
     }
 
     /// As [`Heap::allocate`], and the block reads as zeros. Only memory that was used is written.
@@ -167,7 +180,7 @@ impl Heap {
         };
         state.large.free(grant.span);
         state.warm.put(pages);
-        let surplus = state.warm.pages() * PAGE > self.retain_bytes;
+        let surplus = state.warm.pages() * PAGE > self.upkeep.retain_bytes;
         drop(state);
         if surplus
             && !self.trim_due.swap(true, Ordering::AcqRel)
@@ -184,7 +197,7 @@ impl Heap {
         if !self.trim_due.load(Ordering::Relaxed) || !self.trim_due.swap(false, Ordering::AcqRel) {
             return;
         }
-        while self.trim_step(&mut lock(&self.state), self.retain_bytes) {}
+        while self.trim_step(&mut lock(&self.state), self.upkeep.retain_bytes) {}
     }
 
     fn allocate_small(&self, state: &mut State, len: u64) -> Result<Grant, HeapError> {
@@ -224,6 +237,36 @@ impl Heap {
         // The last page may reach behind the block; those bytes are nobody's.
         let dirty = dirty.map(|(at, n)| (at, n.min(offset + len - at))).collect();
         Ok(Grant { offset, len, span, pages: Some(pages), dirty })
+    }
+
+    /// Puts the parts of a block that hold no memory yet onto huge pages, where whole ones fit.
+    /// Where that fails they get pages of 4 KiB one by one, as they are written.
+    fn back_with_huge_pages(&self, grant: &Grant) {
+        let end = grant.offset + grant.len;
+        let starts = [grant.offset].into_iter().chain(grant.dirty.iter().map(|(at, len)| at + len));
+        let ends = grant.dirty.iter().map(|&(at, _)| at).chain([end]);
+        for (start, end) in starts.zip(ends) {
+            let start = start.next_multiple_of(HUGE_BYTES);
+            let end = end / HUGE_BYTES * HUGE_BYTES;
+            if start >= end {
+                continue;
+            }
+            let at = |offset: u64| {
+                // SAFETY: the block lies in the mapping, and the offset inside the block.
+                unsafe { self.base().add(offset as usize) }
+            };
+            for offset in (start..end).step_by(HUGE_BYTES as usize) {
+                // SAFETY: in bounds as above, and nobody else knows the block yet.
+                unsafe { at(offset).write(0) };
+            }
+            if sys::collapse(at(start), (end - start) as usize).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address")
     }
 
     /// Takes `bytes` of the budget; warm memory goes first where they are not left.

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use memmap2::{MmapOptions, MmapRaw};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use super::huge::{self, HUGE_BYTES};
 use super::limits::admit_file;
 use super::process::{current_pid, is_gone, start_time};
 use super::{check, retry};
@@ -52,13 +53,16 @@ pub(crate) fn reopen_read_only(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     super::socket::above_stdio(OwnedFd::from(file))
 }
 
-/// Maps the first `len` bytes of `fd`, shared. Takes address space, but no memory yet.
+/// Maps the first `len` bytes of `fd`, shared. Takes address space, but no memory yet. Starts where
+/// huge pages can be mapped, if the system lets it.
 pub(crate) fn reserve(fd: BorrowedFd<'_>, len: u64, writable: bool) -> io::Result<MmapRaw> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut options = MmapOptions::new();
     options.len(len);
     let fd = fd.as_raw_fd();
-    let map = if writable { options.map_raw(fd) } else { options.map_raw_read_only(fd) }?;
+    let map = || if writable { options.map_raw(fd) } else { options.map_raw_read_only(fd) };
+    // Smaller ones have no room for a huge page.
+    let map = if len as u64 >= HUGE_BYTES { huge::align(map) } else { map() }?;
     // Arrays of many GiB make a core dump useless and slow; a refusal costs nothing else.
     let _ = map.advise(memmap2::Advice::DontDump);
     Ok(map)

@@ -13,7 +13,7 @@ use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job};
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
-use crate::memory::{self, Access, Budget, Heap, LocalHeap, Place};
+use crate::memory::{self, Access, Budget, Heap, LocalHeap, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
 
@@ -135,8 +135,10 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let base = NonNull::new(args.as_mut_ptr()).ok_or("argument heap: no address")?;
     memory::register(hello.args_heap, Access::Read, base, hello.heap_bytes);
     let ids = (hello.result_heap, hello.family);
+    let huge_pages = hello.huge_pages != 0;
+    let upkeep = Upkeep { retain_bytes: hello.retain_bytes, huge_pages };
     let budget = Budget::of_worker(Arc::clone(&control), seat);
-    let heap = Heap::new(results, hello.heap_bytes, ids, budget, hello.retain_bytes, None);
+    let heap = Heap::new(results, hello.heap_bytes, ids, budget, upkeep, None);
     let heap = Arc::new(heap.map_err(say("result heap"))?);
     let local = LocalHeap::install(heap, Arc::clone(&control), seat);
     memory::fetch_with(lifeline::fetch);

@@ -6,7 +6,7 @@ use super::super::desk::{Desk, Unavailable};
 use super::super::outcome::Loss;
 use crate::control::{Bell, Claim, Control, Ending, ResultPlace};
 use crate::error::Death;
-use crate::memory::{Budget, Heap};
+use crate::memory::{Budget, Heap, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys;
 
@@ -28,7 +28,8 @@ impl Game {
         let bell = Arc::new(Bell::new(Arc::clone(&control)).expect("an eventfd"));
         let memory = sys::memfd("wharf-fuzzing", HEAP_BYTES).expect("a memfd");
         let budget = Budget::of_parent(Arc::clone(&control));
-        let heap = Heap::new(memory, HEAP_BYTES, (HEAP_ID, HEAP_ID), budget, 0, None);
+        let upkeep = Upkeep { retain_bytes: 0, huge_pages: false };
+        let heap = Heap::new(memory, HEAP_BYTES, (HEAP_ID, HEAP_ID), budget, upkeep, None);
         let desk = Desk::new(Arc::clone(&control), Arc::new(heap.expect("a heap")), bell, 2);
         desk.set_workers(SEATS);
         Self { desk, control, handles: Vec::new() }

@@ -89,7 +89,7 @@ pub use error::{
     BuildError, Death, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Builder, Executor, Stats};
+pub use executor::{Backend, Builder, Executor, Stats};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError};
 pub use worker::init;

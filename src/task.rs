@@ -16,12 +16,12 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
-pub(crate) use desk::{Desk, Unavailable, Vacancy};
+pub(crate) use desk::{Caller, Desk, Unavailable, Vacancy};
 pub use frame::Frame;
 pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};
 pub(crate) use function::{code_of, name_of, namer_of, store};
 pub use handle::TaskHandle;
 pub use options::TaskOptions;
-pub(crate) use outcome::Loss;
+pub(crate) use outcome::{Loss, discard};
 pub use param::{Param, View, ViewError};

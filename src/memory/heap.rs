@@ -117,8 +117,13 @@ impl Heap {
         Place { heap: self.id, offset: grant.offset, len: grant.len }
     }
 
+    /// Where the mapping starts.
+    pub(super) fn base(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address")
+    }
+
     pub(crate) fn address(&self, grant: &Grant) -> NonNull<u8> {
-        let base = NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address");
+        let base = self.base();
         // SAFETY: `allocate` put the block inside the mapping.
         unsafe { base.add(grant.offset as usize) }
     }

@@ -1,5 +1,6 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
+mod caller;
 mod care;
 mod ledger;
 mod limits;
@@ -10,7 +11,9 @@ mod vacancy;
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
+use std::time::Duration;
 
+pub(crate) use caller::Caller;
 use ledger::{Drafted, Ledger};
 use limits::Timed;
 pub(crate) use vacancy::Vacancy;
@@ -48,6 +51,8 @@ pub(crate) struct Desk {
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
     cores: u32,
+    /// What runs tasks in the thread that submits them, if that is wanted.
+    caller: OnceLock<Box<dyn Caller>>,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
 }
@@ -63,6 +68,8 @@ struct Record {
     kept: VecDeque<(u32, Kept)>,
     /// How often the task may still be run again after its worker has died.
     retries: u32,
+    /// How long the task that is about to be posted may run in its caller.
+    limit: Option<Duration>,
 }
 
 /// The memory of a task's arguments.
@@ -96,6 +103,8 @@ impl Watcher {
 pub(crate) enum Unavailable {
     Full,
     Broken(Arc<str>),
+    /// This thread runs a task that must not use the executor.
+    Nested,
 }
 
 impl Desk {
@@ -117,6 +126,7 @@ impl Desk {
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             cores,
+            caller: OnceLock::new(),
             end: OnceLock::new(),
         }
     }

@@ -31,6 +31,10 @@ impl Desk {
         }
         match self.phase(index, generation) {
             Phase::Finished | Phase::Gone => return self.try_outcome(index, generation),
+            _ if self.is_nested() => {
+                self.detach(index, generation);
+                return Some(Outcome::Lost(Loss::Nested));
+            }
             Phase::Queued if !self.control().wake().anyone_searches() => {
                 // A worker was only just woken, and may be put on this very core: spinning would
                 // keep it away.

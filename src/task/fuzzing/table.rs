@@ -41,7 +41,7 @@ impl Game {
                 let generation = self.desk.post_bare(index, draft, 7);
                 self.handles.push((index, generation));
             }
-            Err(Unavailable::Full | Unavailable::Broken(_)) => {}
+            Err(Unavailable::Full | Unavailable::Broken(_) | Unavailable::Nested) => {}
         }
     }
 

@@ -184,11 +184,9 @@ impl Executor {
         let control = self.desk.control();
         Stats {
             workers: match self.backend {
+                _ if !self.is_here() => 0,
                 Backend::Sequential => 1,
-                Backend::Processes | Backend::Threads if self.is_here() => {
-                    self.office.pids().len() as u32
-                }
-                Backend::Processes | Backend::Threads => 0,
+                Backend::Processes | Backend::Threads => self.office.pids().len() as u32,
             },
             tasks_finished: control.tasks_finished(),
             deaths: if self.is_here() { self.office.deaths() } else { 0 },

@@ -40,6 +40,11 @@
 //! A task that panics, or whose process dies, fails alone: [`TaskHandle::join`] returns the
 //! [`TaskError`], the worker is replaced, and all other tasks go on.
 //!
+//! # Backends
+//!
+//! [`Builder::backend`] or the environment variable `WHARF_BACKEND` runs the same tasks in threads,
+//! or in the caller, for debuggers and small inputs: [`Backend`] says what is not the same then.
+//!
 //! # Limits
 //!
 //! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature

@@ -37,6 +37,7 @@ use crate::worker::CallingWorker;
 /// | `max_memory_per_worker` | replaces processes | nothing | nothing |
 /// | `retries` | after a crash | nothing | nothing |
 /// | [`array`](crate::array()) in threads of a task | works | `NotInTask` | `NotInTask` |
+/// | `max_depth` in threads of a task | holds | not known there | not known there |
 /// | arrays that a task may return | those of its process | those of its thread | those of tasks |
 /// | a task that uses the executor that runs it | has no access to it | `Nested` | `Nested` |
 /// | inside a shared library of another program | an error | works | works |

@@ -22,7 +22,7 @@ fn play(role: &str, backend: Option<&str>) -> Output {
         "variable::the_role_that_this_process_was_started_for",
         "--nocapture",
     ]);
-    command.env(ROLE, role).env_remove(VARIABLE);
+    command.env(ROLE, role).env("RUST_BACKTRACE", "0").env_remove(VARIABLE);
     if let Some(backend) = backend {
         command.env(VARIABLE, backend);
     }

@@ -1,5 +1,6 @@
 //! The parent's half: an executor owns worker processes, hands them tasks and takes their results.
 
+mod backend;
 mod breaker;
 mod builder;
 mod environment;
@@ -15,6 +16,7 @@ use std::thread::JoinHandle;
 
 use bytemuck::Pod;
 
+pub use backend::Backend;
 pub use builder::Builder;
 use office::Office;
 use submit::store_task;
@@ -49,6 +51,7 @@ use crate::task::Desk;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Executor {
+    backend: Backend,
     desk: Arc<Desk>,
     office: Arc<Office>,
     supervisor: Option<JoinHandle<()>>,
@@ -57,7 +60,8 @@ pub struct Executor {
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Executor");
-        debug.field("workers", &self.workers()).field("pids", &self.worker_pids()).finish()
+        debug.field("backend", &self.backend).field("workers", &self.workers());
+        debug.field("pids", &self.worker_pids()).finish()
     }
 }
 
@@ -153,6 +157,12 @@ impl Executor {
         Ok(ArrayMut::new(lease, items.len()).freeze())
     }
 
+    /// What runs the tasks: what the builder was told, or what `WHARF_BACKEND` says.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
     /// How many workers the executor keeps.
     #[must_use]
     pub fn workers(&self) -> usize {
@@ -161,10 +171,12 @@ impl Executor {
 
     /// The process ids of the workers that have said they are ready and are not known to be dead.
     ///
-    /// A successor may have finished a task before it is listed here.
+    /// A successor may have finished a task before it is listed here. Empty where workers are no
+    /// processes.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        if self.is_here() { self.office.pids() } else { Vec::new() }
+        let has_processes = self.backend == Backend::Processes;
+        if has_processes && self.is_here() { self.office.pids() } else { Vec::new() }
     }
 
     /// What the executor has done so far. Reads a few counters.
@@ -172,7 +184,11 @@ impl Executor {
     pub fn stats(&self) -> Stats {
         let control = self.desk.control();
         Stats {
-            workers: self.worker_pids().len() as u32,
+            workers: match self.backend {
+                _ if !self.is_here() => 0,
+                Backend::Sequential => 1,
+                Backend::Processes | Backend::Threads => self.office.pids().len() as u32,
+            },
             tasks_finished: control.tasks_finished(),
             deaths: if self.is_here() { self.office.deaths() } else { 0 },
             held_bytes: control.held_bytes(),
@@ -213,7 +229,9 @@ impl Executor {
 
     /// Kills the workers at once. Queued tasks end with
     /// [`TaskError::Cancelled`](crate::TaskError::Cancelled), running ones with
-    /// [`TaskError::WorkerDied`](crate::TaskError::WorkerDied). Finished results stay valid.
+    /// [`TaskError::WorkerDied`](crate::TaskError::WorkerDied). Finished results stay
+    /// valid. Threads cannot be killed: there, this waits for the running tasks, whose results stay
+    /// valid too.
     pub fn kill(mut self) {
         // The lock of a fork may be held by a thread that it does not have.
         if self.is_here() {
@@ -236,6 +254,10 @@ impl Executor {
             return Ok(());
         }
         self.office.close();
+        if self.desk.is_nested() {
+            // A task that drops the executor which runs it cannot wait for its own end.
+            return Ok(());
+        }
         supervisor.join().map_err(|_| ShutdownError::Supervisor)?;
         match self.desk.broken().filter(|_| !self.office.is_killed()) {
             Some(reason) => Err(ShutdownError::Broken { reason: reason.to_string() }),

@@ -41,6 +41,11 @@
 //! A task that panics, or whose process dies, fails alone: [`TaskHandle::join`] returns the
 //! [`TaskError`], the worker is replaced, and all other tasks go on.
 //!
+//! # Backends
+//!
+//! [`Builder::backend`] or the environment variable `WHARF_BACKEND` runs the same tasks in threads,
+//! or in the caller, for debuggers and small inputs: [`Backend`] says what is not the same then.
+//!
 //! # Limits
 //!
 //! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature
@@ -90,7 +95,7 @@ pub use error::{
     BuildError, Death, LoopError, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Builder, Executor, Stats};
+pub use executor::{Backend, Builder, Executor, Stats};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{
     Append, Argument, ChunkStart, Chunked, LoopArgument, LoopArguments, Param, Rows, TaskFn,

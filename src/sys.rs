@@ -23,7 +23,8 @@ pub(crate) use huge::{HUGE_BYTES, collapse, is_aligned};
 pub(crate) use image::Image;
 pub(crate) use limits::{OwnMemory, available_memory, check_space, reservation_limit};
 pub(crate) use memory::{
-    Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
+    Segment, SegmentName, anonymous, memfd, owner_is_gone, page_size, punch, reopen_read_only,
+    reserve, unlink,
 };
 pub(crate) use process::{
     Exit, PidFd, check_proc, current_pid, exit_now, name_process, parent_of, parent_pid,

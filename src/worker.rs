@@ -2,8 +2,10 @@
 
 mod entry;
 mod execute;
+mod inside;
 mod lifeline;
 mod serve;
 
 pub use entry::init;
 pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};
+pub(crate) use inside::{Berth, CallingWorker, start_thread};

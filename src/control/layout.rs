@@ -5,6 +5,7 @@ use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
+use memmap2::MmapRaw;
 
 use super::cursor::{CURSORS, Cursor};
 use super::gate::Gate;
@@ -13,7 +14,7 @@ use super::ring::Ring;
 use super::slot::Slot;
 use super::wake::{BED_WORDS, Bed, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Birthplace, Segment, SegmentName};
+use crate::sys::{Birthplace, Segment, SegmentName, anonymous};
 
 /// The first word of a control segment: `wharf` and the layout's version.
 const MAGIC: u64 = u64::from_le_bytes(*b"wharf\0\0\x01");
@@ -123,14 +124,21 @@ pub(crate) struct Control {
     base: NonNull<u8>,
     shape: Shape,
     budget_bytes: u64,
-    home: Home,
+    /// How deep tasks are nested whose workers are threads of this process; 0: they are processes.
+    inner_depth: u32,
+    /// `None`: in tests, whose memory has none.
+    birthplace: Option<Birthplace>,
+    _home: Home,
 }
 
+/// What keeps the memory.
 #[derive(Debug)]
 enum Home {
     Segment {
         _segment: Segment,
-        birthplace: Birthplace,
+    },
+    Private {
+        _map: MmapRaw,
     },
     #[cfg(any(all(test, not(loom)), fuzzing))]
     Heap {
@@ -139,19 +147,13 @@ enum Home {
     },
 }
 
-impl Home {
-    fn segment(segment: Segment) -> Self {
-        Self::Segment { _segment: segment, birthplace: Birthplace::new() }
-    }
-}
-
 /// Zeroed memory for tests, aligned as a mapping is.
 #[cfg(any(all(test, not(loom)), fuzzing))]
 #[repr(C, align(4096))]
 #[derive(Clone, Debug)]
 struct Page([u64; 512]);
 
-// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `home` keeps
+// SAFETY: all of the memory behind `base` is atomics, which any thread may use, and `_home` keeps
 // it in place; the segment's mapping may be dropped by any thread.
 unsafe impl Send for Control {}
 // SAFETY: as above.
@@ -167,11 +169,32 @@ impl Control {
     ) -> io::Result<Self> {
         let shape = Shape { slots, seats };
         let segment = Segment::create(name, shape.bytes())?;
-        let mut control = Self::over(segment.as_ptr(), shape, Home::segment(segment));
-        control.budget_bytes = budget_bytes;
-        control.ring().initialize();
-        control.introduce();
-        Ok(control)
+        let base = segment.as_ptr();
+        let control = Self::over(base, shape, Home::Segment { _segment: segment });
+        Ok(control.opened(budget_bytes))
+    }
+
+    /// Makes the same without a name, for workers in this process: `depth` is that of their tasks.
+    pub(crate) fn private(
+        slots: u32,
+        seats: u32,
+        budget_bytes: u64,
+        depth: u32,
+    ) -> io::Result<Self> {
+        let shape = Shape { slots, seats };
+        let map = anonymous(shape.bytes())?;
+        let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
+        let mut control = Self::over(base, shape, Home::Private { _map: map });
+        control.inner_depth = depth;
+        Ok(control.opened(budget_bytes))
+    }
+
+    fn opened(mut self, budget_bytes: u64) -> Self {
+        self.birthplace = Some(Birthplace::new());
+        self.budget_bytes = budget_bytes;
+        self.ring().initialize();
+        self.introduce();
+        self
     }
 
     /// Parent: writes down what those who attach look for. Once more before each worker: one that
@@ -193,7 +216,9 @@ impl Control {
         }
         let shape = Shape { slots, seats };
         let segment = Segment::open(name, shape.bytes())?;
-        let mut control = Self::over(segment.as_ptr(), shape, Home::segment(segment));
+        let base = segment.as_ptr();
+        let mut control = Self::over(base, shape, Home::Segment { _segment: segment });
+        control.birthplace = Some(Birthplace::new());
         let header = control.header();
         // PAIRS control-ready.
         let ready = header.magic.load(Ordering::Acquire) == MAGIC
@@ -222,7 +247,8 @@ impl Control {
 
     fn over(base: NonNull<u8>, shape: Shape, home: Home) -> Self {
         assert!(base.addr().get().is_multiple_of(4096), "a mapping starts on a page");
-        Self { base, shape, budget_bytes: u64::MAX, home }
+        let budget_bytes = u64::MAX;
+        Self { base, shape, budget_bytes, inner_depth: 0, birthplace: None, _home: home }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -235,11 +261,13 @@ impl Control {
     ///
     /// A fork shares the segment, but has only a copy of what goes with it: locks, free blocks.
     pub(crate) fn is_here(&self) -> bool {
-        match &self.home {
-            Home::Segment { birthplace, .. } => birthplace.is_here(),
-            #[cfg(all(test, not(loom)))]
-            Home::Heap { .. } => true,
-        }
+        self.birthplace.as_ref().is_none_or(Birthplace::is_here)
+    }
+
+    /// How deep tasks are nested whose workers are threads of this process. `None`: they are
+    /// processes.
+    pub(crate) fn inner_depth(&self) -> Option<u32> {
+        (self.inner_depth != 0).then_some(self.inner_depth)
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -289,7 +317,7 @@ impl Control {
     fn array<T>(&self, at: usize, len: usize) -> &[T] {
         debug_assert!(at.is_multiple_of(align_of::<T>()));
         debug_assert!(at + len * size_of::<T>() <= self.shape.bytes());
-        // SAFETY: `shape` put the array inside the memory, which `home` keeps alive.
+        // SAFETY: `shape` put the array inside the memory, which `_home` keeps alive.
         let start = unsafe { self.base.add(at) }.cast::<T>();
         // SAFETY: in bounds as above, aligned by `shape`, and made of atomics alone.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }

@@ -5,19 +5,18 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use super::environment::{self, worker_env};
+use super::backend::{Backend, make_control, run_in_caller, system};
+use super::environment::{self, check_shared, worker_env};
 use super::office::Office;
 use super::seat::{Plan, Terms};
 use super::supervisor;
 use super::{Executor, first_of, store_task};
 use crate::archive::{EncodeFailure, Encoder};
-use crate::control::{
-    Bell, Control, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX, control_bytes,
-};
+use crate::control::{Bell, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX};
 use crate::error::{BuildError, ShareError, SubmitError};
-use crate::memory::{self, Budget, Heap, Lease, Place, Upkeep};
+use crate::memory::{self, Budget, Heap, Lease, Nesting, Place, Upkeep};
 use crate::sync::{Arc, Mutex};
-use crate::sys::{self, Image, SegmentName};
+use crate::sys::{self, Image};
 use crate::task::{Desk, TaskFn, code_of, name_of, store};
 
 /// Task slots unless `task_slots` says otherwise: 1 MiB of table.
@@ -42,6 +41,7 @@ const BUDGET_MIN: u64 = 1 << 20;
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
+    backend: Option<Backend>,
     workers: Option<usize>,
     workers_max: Option<usize>,
     terms: Terms,
@@ -67,6 +67,7 @@ type StoreArguments = Box<dyn Fn(&mut Encoder) -> Result<(), EncodeFailure> + Se
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("backend", &self.backend)
             .field("workers", &self.workers)
             .field("workers_max", &self.workers_max)
             .field("terms", &self.terms)
@@ -85,6 +86,7 @@ impl fmt::Debug for Builder {
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
+            backend: None,
             workers: None,
             workers_max: None,
             terms: Terms::default(),
@@ -99,9 +101,20 @@ impl Builder {
         }
     }
 
-    /// Sets how many worker processes to keep, 1 to 1024.
+    /// Sets what runs the tasks: processes, threads, or the caller itself.
     ///
-    /// Default: the cores that this process may use (affinity and cgroup limits honoured).
+    /// Default: what the environment variable `WHARF_BACKEND` says (`processes`, `threads` or
+    /// `sequential`), else processes. What is set here wins: a program that needs processes has
+    /// them, and one that leaves the choice to whoever runs it does not call this.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Sets how many workers to keep, 1 to 1024.
+    ///
+    /// Default: the cores that this process may use (affinity and cgroup limits honoured). With
+    /// [`Backend::Sequential`] it is what [`Executor::workers`] returns, and nothing else.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -127,7 +140,8 @@ impl Builder {
     /// Replaces a worker when it has more than so many bytes of memory of its own between two
     /// tasks: its heap and stacks, not arguments and results in shared memory.
     ///
-    /// Costs one system call a task. Default: never. Zero means never.
+    /// Costs one system call a task. Default: never. Zero means never. Only for workers that are
+    /// processes: threads have no memory of their own.
     pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
         self.terms.memory_max = bytes;
         self
@@ -188,6 +202,9 @@ impl Builder {
     ///
     /// Unless they are set, here or in this process, workers get `OMP_NUM_THREADS` and its like for
     /// OpenBLAS, MKL, BLIS, Accelerate, NumExpr and rayon as their share of the cores.
+    ///
+    /// Only workers that are processes have an environment: with another [`Backend`], building is
+    /// an error unless this process has the variable with this value already.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
@@ -211,7 +228,8 @@ impl Builder {
         self
     }
 
-    /// Runs `f` once in every worker before its first task, in replacements of dead ones too.
+    /// Runs `f` once in every worker before its first task, in replacements of dead ones too; with
+    /// [`Backend::Sequential`] once, in the thread that builds the executor.
     ///
     /// If it panics, or kills its worker, [`build`](Self::build) fails with the cause.
     pub fn on_start<F, M, A>(mut self, f: F, args: A) -> Self
@@ -232,6 +250,8 @@ impl Builder {
     /// # Errors
     ///
     /// - [`BuildError::Setting`]: a setting is out of its range.
+    /// - [`BuildError::Backend`]: `WHARF_BACKEND` names none that there is.
+    /// - [`BuildError::Env`]: workers that are no processes cannot have a variable of their own.
     /// - [`BuildError::NotMainImage`]: this code lies in a shared library (inside Python, say).
     /// - [`BuildError::TooDeep`]: this is a task, and `max_depth` forbids executors in tasks.
     /// - [`BuildError::ControlSegment`]: `/dev/shm` is full, missing or read-only.
@@ -240,7 +260,8 @@ impl Builder {
     /// - [`BuildError::OnStartArguments`]: the arguments of `on_start` cannot be stored.
     /// - [`BuildError::System`]: a system call failed; the error names the limit that was met.
     pub fn build(self) -> Result<Executor, BuildError> {
-        let (depth, depth_limit) = self.check_place()?;
+        let backend = self.backend.map_or_else(environment::backend, Ok)?;
+        let nesting = self.check_place(backend)?;
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let workers = self.workers.map_or(u64::from(cores), |n| n as u64);
         let budget = self.budget_bytes.unwrap_or_else(memory::default_budget);
@@ -252,16 +273,8 @@ impl Builder {
         check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
         let (workers, seats) = (workers as u32, seats as u32);
 
-        sweep();
-        let name = SegmentName::new();
-        let control = Control::create(&name, self.task_slots, seats, budget);
-        let control = control.map_err(|source| {
-            let bytes = control_bytes(self.task_slots, seats) as u64;
-            let remedy = sys::segment_remedy(&source);
-            BuildError::ControlSegment { bytes, source, remedy }
-        })?;
         // From here on the name goes with the plan.
-        let name = OwnedName(name);
+        let (name, control) = make_control(backend, (self.task_slots, seats), budget, nesting)?;
         let control = Arc::new(control);
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
@@ -288,31 +301,35 @@ impl Builder {
 
         let plan = Plan {
             name,
+            nesting,
             family,
             heap_bytes,
             upkeep: upkeep(4 * u64::from(workers)),
             spin: self.spin,
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),
-            env: worker_env(self.env, cores, workers, depth, depth_limit),
-            terms: self.terms,
+            env: worker_env(self.env, cores, workers, nesting),
+            terms: self.terms.of(backend),
             start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
             start_place: start.as_ref().map(|(_, lease)| lease.place()),
             _start: Mutex::new(start.map(|(_, lease)| lease)),
         };
         let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
+        if backend == Backend::Sequential {
+            run_in_caller(&plan, &desk)?;
+            return Ok(Executor { backend, desk, office, supervisor: None });
+        }
         let supervisor =
             supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
-        let executor = Executor { desk, office, supervisor: Some(supervisor) };
+        let executor = Executor { backend, desk, office, supervisor: Some(supervisor) };
         // An error drops the executor, and with it all that was started.
         executor.office.wait_until_ready()?;
         Ok(executor)
     }
 
-    /// Checks that a worker can be started from here. Returns the depth of the new executor's
-    /// tasks, and its limit.
-    fn check_place(&self) -> Result<(u32, u32), BuildError> {
-        if !Image::get().is_main() {
+    /// Checks that a worker can be started from here. Returns how deep it will be nested.
+    fn check_place(&self, backend: Backend) -> Result<Nesting, BuildError> {
+        if backend == Backend::Processes && !Image::get().is_main() {
             return Err(BuildError::NotMainImage);
         }
         let depth = crate::worker::depth().saturating_add(1);
@@ -320,12 +337,16 @@ impl Builder {
         if depth > limit {
             return Err(BuildError::TooDeep { depth, limit });
         }
+        if backend != Backend::Processes {
+            check_shared(&self.env, backend)?;
+            return Ok(Nesting { depth, limit });
+        }
         sys::check_proc().map_err(|source| BuildError::System {
             what: "finding this program in /proc",
             source,
             remedy: "workers are started from there: mount it (mount -t proc proc /proc)".into(),
         })?;
-        Ok((depth, limit))
+        Ok(Nesting { depth, limit })
     }
 }
 
@@ -355,34 +376,11 @@ impl OnStart {
     }
 }
 
-/// A segment's name, taken away when it is dropped.
-#[derive(Debug)]
-pub(super) struct OwnedName(pub(super) SegmentName);
-
-impl Drop for OwnedName {
-    fn drop(&mut self) {
-        let _ = sys::unlink(&self.0);
-    }
-}
-
-/// Takes away names of executors that were killed together with all their workers.
-fn sweep() {
-    for name in SegmentName::list() {
-        if sys::owner_is_gone(&name) {
-            let _ = sys::unlink(&name);
-        }
-    }
-}
-
 fn check(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(), BuildError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
     Err(BuildError::Setting { setting, value, least, most })
-}
-
-fn system(what: &'static str) -> impl Fn(std::io::Error) -> BuildError {
-    move |source| BuildError::System { what, remedy: sys::remedy(&source), source }
 }
 
 impl Plan {

@@ -96,7 +96,10 @@ impl Office {
     /// Supervisor: a worker has ended. Only those that were not asked to are counted.
     pub(super) fn strike(&self, pid: u32, unasked: bool) {
         let mut state = lock(&self.state);
-        state.pids.retain(|&other| other != pid);
+        // Threads all have the number of this process.
+        if let Some(at) = state.pids.iter().position(|&other| other == pid) {
+            state.pids.remove(at);
+        }
         state.deaths += u64::from(unasked);
     }
 

@@ -1,25 +1,32 @@
 //! One worker as its supervisor sees it: started, greeted, watched, buried.
+//!
+//! A worker that is a thread is greeted by the same words and heard over the same kind of socket.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::builder::OwnedName;
+use super::backend::{Backend, OwnedName};
 use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
 use crate::error::Death;
-use crate::memory::{Lease, Place, RemoteHeap, Upkeep, new_heap_id};
+use crate::memory::{
+    Budget, Heap, Lease, LocalHeap, Nesting, Place, RemoteHeap, Upkeep, new_heap_id,
+};
 use crate::sync::{Arc, Mutex, Ordering};
-use crate::sys::{self, Exit, Image, PidFd, Socket};
+use crate::sys::{self, EventFd, Exit, Image, PidFd, Socket};
 use crate::task::Desk;
-use crate::worker::{ENTRY, WORKER_VARIABLE, worker_token};
+use crate::worker::{Berth, ENTRY, WORKER_VARIABLE, start_thread, worker_token};
 
 /// What all workers of an executor are started with.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) name: OwnedName,
+    /// `None`: workers are in this process.
+    pub(super) name: Option<OwnedName>,
+    pub(super) nesting: Nesting,
     pub(super) family: u64,
     pub(super) heap_bytes: u64,
     pub(super) upkeep: Upkeep,
@@ -41,11 +48,18 @@ pub(super) struct Terms {
     pub(super) idle: Duration,
 }
 
-/// A worker process.
+impl Terms {
+    /// What threads can keep of them: they have no memory of their own.
+    pub(super) fn of(self, backend: Backend) -> Self {
+        if backend == Backend::Processes { self } else { Self { memory_max: 0, ..self } }
+    }
+}
+
+/// A worker: a process, or a thread of this one.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    pub(super) pidfd: PidFd,
+    life: Life,
     pub(super) socket: Socket,
     /// Nothing more is heard of it: it closed its end, or said what none of ours says. The socket
     /// stays open; a worker that finds the other end closed takes its parent for dead.
@@ -59,16 +73,39 @@ pub(super) struct Process {
     pub(super) failed: bool,
 }
 
+#[derive(Debug)]
+enum Life {
+    Process(PidFd),
+    /// Rings when it ends.
+    Thread {
+        end: Arc<EventFd>,
+        thread: Option<JoinHandle<()>>,
+    },
+}
+
 impl Process {
-    /// Starts a worker for `seat` and sends it all that it needs.
-    ///
-    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started
-    /// by `posix_spawn`, so that it costs the same whatever the size of this process.
+    /// Starts a worker for `seat`.
     ///
     /// # Errors
     ///
     /// The step that failed, what the system said, and what to do about it.
     pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
+        match &plan.name {
+            Some(name) => Self::start_process(plan, name, desk, seat),
+            None => Self::start_thread(plan, desk, seat),
+        }
+    }
+
+    /// Starts a worker for `seat` and sends it all that it needs.
+    ///
+    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started
+    /// by `posix_spawn`, so that it costs the same whatever the size of this process.
+    fn start_process(
+        plan: &Plan,
+        name: &OwnedName,
+        desk: &Desk,
+        seat: usize,
+    ) -> Result<Self, String> {
         std::hint::black_box(&raw const ENTRY);
         let ids = (new_heap_id(), plan.family);
         let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat);
@@ -79,7 +116,7 @@ impl Process {
             command.arg0(program);
         }
         command.envs(plan.env.iter().map(|(key, value)| (key, value)));
-        command.env(WORKER_VARIABLE, worker_token(&plan.name.0));
+        command.env(WORKER_VARIABLE, worker_token(&name.0));
         let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
         let mut child = child.map_err(step("starting /proc/self/exe"))?;
         let pid = child.id();
@@ -89,25 +126,57 @@ impl Process {
             let _ = child.wait();
             step("pidfd_open or pidfd_send_signal")(error)
         })?;
-        let process = Self {
+        let process = Self::new(pid, Life::Process(pidfd), ours);
+        // Before the greeting: the worker may have finished a task by the time that it returns.
+        let heap = Arc::new(heap);
+        desk.seat_heap(seat, Arc::clone(&heap));
+        if let Err(error) = process.greet(plan, desk, seat, &heap) {
+            process.kill();
+            process.bury();
+            return Err(step("greeting it")(error));
+        }
+        Ok(process)
+    }
+
+    /// Starts a thread on the seat, which goes on with the seat's heap.
+    fn start_thread(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
+        let berth = seat_local(plan, desk, seat).map_err(step("making its result heap"))?;
+        let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
+        let end = Arc::new(EventFd::new().map_err(step("eventfd"))?);
+        desk.control().seats()[seat].leave.store(0, Ordering::SeqCst);
+        let hello = hello(plan, desk, seat, &berth.results);
+        let thread = start_thread(&hello, berth, theirs, Arc::clone(&end));
+        let thread = Some(thread.map_err(step("starting a thread"))?);
+        Ok(Self::new(sys::current_pid(), Life::Thread { end, thread }, ours))
+    }
+
+    fn new(pid: u32, life: Life, socket: Socket) -> Self {
+        Self {
             pid,
-            pidfd,
-            socket: ours,
+            life,
+            socket,
             mute: false,
             ready: false,
             since: Instant::now(),
             leaving: None,
             failed: false,
-        };
-        // Before the greeting: the worker may have finished a task by the time that it returns.
-        let heap = Arc::new(heap);
-        desk.seat_heap(seat, Arc::clone(&heap));
-        if let Err(error) = process.greet(plan, desk, seat, &heap) {
-            process.pidfd.kill();
-            process.pidfd.reap();
-            return Err(step("greeting it")(error));
         }
-        Ok(process)
+    }
+
+    /// Kills a process. A thread goes on: it leaves between two tasks.
+    pub(super) fn kill(&self) {
+        match &self.life {
+            Life::Process(pidfd) => pidfd.kill(),
+            Life::Thread { .. } => {}
+        }
+    }
+
+    /// Readable when the worker has ended.
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        match &self.life {
+            Life::Process(pidfd) => pidfd.as_fd(),
+            Life::Thread { end, .. } => end.as_fd(),
+        }
     }
 
     /// Answers a worker that wants to read another worker's heap, or to write arguments, as loops
@@ -130,9 +199,16 @@ impl Process {
         }
     }
 
-    /// Reaps the process.
-    pub(super) fn bury(&self) -> Death {
-        match self.pidfd.reap() {
+    /// Reaps the process or the thread.
+    pub(super) fn bury(mut self) -> Death {
+        let pidfd = match &mut self.life {
+            Life::Process(pidfd) => pidfd,
+            Life::Thread { thread, .. } => {
+                let ended = thread.take().map(JoinHandle::join);
+                return if let Some(Err(_)) = ended { Death::Unknown } else { Death::Code(0) };
+            }
+        };
+        match pidfd.reap() {
             Exit::Signal(signal) => Death::Signal(signal),
             Exit::Code(code) => Death::Code(code),
             Exit::Unknown => Death::Unknown,
@@ -140,39 +216,64 @@ impl Process {
     }
 
     fn greet(&self, plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) -> io::Result<()> {
-        let mut segment = [0; NAME_BYTES_MAX];
-        let name = plan.name.0.as_str().as_bytes();
-        segment[..name.len()].copy_from_slice(name);
         let control = desk.control();
         control.introduce();
         Releases::over(&control.seats()[seat].releases.0).clear();
         control.seats()[seat].leave.store(0, Ordering::SeqCst);
-        let start = plan.start_place();
-        let hello = Hello {
-            image: Image::get().id().0,
-            segment,
-            slots: control.slots().len() as u64,
-            seats: control.seats().len() as u64,
-            seat: seat as u64,
-            family: plan.family,
-            args_heap: desk.heap().id(),
-            result_heap: heap.id(),
-            heap_bytes: plan.heap_bytes,
-            retain_bytes: plan.upkeep.retain_bytes,
-            huge_pages: plan.upkeep.huge_pages.into(),
-            spin_ns: plan.spin.as_nanos() as u64,
-            searchers_max: plan.searchers_max.into(),
-            start_code: plan.start_code,
-            start_offset: start.offset,
-            start_len: start.len,
-            tasks_max: plan.terms.tasks_max,
-            memory_max: plan.terms.memory_max,
-            idle_ns: plan.terms.idle.as_nanos() as u64,
-        };
+        let hello = hello(plan, desk, seat, heap);
         let args = sys::reopen_read_only(desk.heap().fd())?;
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
         self.socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
     }
+}
+
+/// What a worker is told first.
+pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) -> Hello {
+    let mut segment = [0; NAME_BYTES_MAX];
+    let name = plan.name.as_ref().map_or(&[][..], |name| name.0.as_str().as_bytes());
+    segment[..name.len()].copy_from_slice(name);
+    let (control, start) = (desk.control(), plan.start_place());
+    Hello {
+        image: Image::get().id().0,
+        segment,
+        slots: control.slots().len() as u64,
+        seats: control.seats().len() as u64,
+        seat: seat as u64,
+        family: plan.family,
+        args_heap: desk.heap().id(),
+        result_heap: heap.id(),
+        heap_bytes: plan.heap_bytes,
+        retain_bytes: plan.upkeep.retain_bytes,
+        huge_pages: plan.upkeep.huge_pages.into(),
+        spin_ns: plan.spin.as_nanos() as u64,
+        searchers_max: plan.searchers_max.into(),
+        start_code: plan.start_code,
+        start_offset: start.offset,
+        start_len: start.len,
+        tasks_max: plan.terms.tasks_max,
+        memory_max: plan.terms.memory_max,
+        idle_ns: plan.terms.idle.as_nanos() as u64,
+    }
+}
+
+/// What a worker in this process works with: the heap of its seat, made when the first one sits
+/// there, and kept for those that follow.
+pub(super) fn seat_local(plan: &Plan, desk: &Desk, seat: usize) -> io::Result<Berth> {
+    let (control, bell) = (Arc::clone(desk.control()), Arc::clone(desk.bell()));
+    let seated = desk.seated_heap(seat);
+    if let Some((results, local)) =
+        seated.and_then(|heap| Some((Arc::clone(&heap), Arc::clone(heap.local()?))))
+    {
+        return Ok(Berth { control, bell, results, local });
+    }
+    let (ids, budget) =
+        ((new_heap_id(), plan.family), Budget::of_worker(Arc::clone(&control), seat));
+    let fd = sys::memfd("wharf-results", plan.heap_bytes)?;
+    let heap = Heap::new(fd, plan.heap_bytes, ids, budget, plan.upkeep, None)?;
+    let local = LocalHeap::of_thread(Arc::new(heap), Arc::clone(&control), seat, plan.nesting);
+    let results = Arc::new(RemoteHeap::of_thread(Arc::clone(&local), &control, seat));
+    desk.seat_heap(seat, Arc::clone(&results));
+    Ok(Berth { control, bell, results, local })
 }
 
 /// Says which step failed, why, and what to do about it.

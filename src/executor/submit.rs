@@ -26,6 +26,7 @@ impl Executor {
     ///
     /// - [`SubmitError::Arguments`]: the arguments cannot be stored; the inner error says why.
     /// - [`SubmitError::NotInImage`]: the function lies in a shared library.
+    /// - [`SubmitError::Nested`]: this is a task of the same executor, which could wait for itself.
     /// - [`SubmitError::Broken`]: workers cannot be started any more, or this process is a fork of
     ///   the one that built the executor; build a new one.
     pub fn submit<F, M, A>(&self, f: F, args: A) -> Result<TaskHandle<F::Output>, SubmitError>
@@ -67,7 +68,11 @@ impl Executor {
         let name = namer_of(&f);
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
         // Kept while this waits for memory: to give it back calls all who wait, this thread too.
-        let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(broken)?);
+        let refused = |unavailable| refusal(unavailable, name());
+        let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(refused)?);
+        if let Some(limit) = options.deadline {
+            vacancy.limit(limit);
+        }
         let mut announced = None;
         loop {
             match self.post::<F, M, A>(&mut vacancy, code, &args, options.retries) {
@@ -112,7 +117,9 @@ impl Executor {
                 let slots = self.desk.control().slots().len() as u32;
                 return Err(TrySubmitError::Full { args, slots });
             }
-            Err(other) => return Err(TrySubmitError::Refused { args, error: broken(other) }),
+            Err(other) => {
+                return Err(TrySubmitError::Refused { args, error: refusal(other, name()) });
+            }
         };
         match self.post::<F, M, A>(&mut vacancy, code, &args, 0) {
             Ok((index, generation)) => {
@@ -173,8 +180,9 @@ impl Executor {
     }
 }
 
-fn broken(unavailable: Unavailable) -> SubmitError {
+pub(super) fn refusal(unavailable: Unavailable, task: &'static str) -> SubmitError {
     match unavailable {
+        Unavailable::Nested => SubmitError::Nested { task },
         Unavailable::Broken(reason) => SubmitError::Broken { reason: reason.to_string() },
         Unavailable::Full => SubmitError::Broken { reason: "the task table is full".to_owned() },
     }

@@ -111,7 +111,7 @@ impl Supervisor {
                 self.desk.give_up(Loss::Cancelled);
             }
             if orders.killed || self.desk.is_spoiled() {
-                self.processes().for_each(|process| process.pidfd.kill());
+                self.processes().for_each(Process::kill);
             }
             let alarm = self.desk.check_deadlines();
             self.kill_condemned();
@@ -178,7 +178,7 @@ impl Supervisor {
     fn kill_condemned(&self) {
         for index in self.desk.condemned() {
             if let Some(Seat::Taken(process)) = self.seats.get(index) {
-                process.pidfd.kill();
+                process.kill();
             }
         }
     }
@@ -232,7 +232,7 @@ impl Supervisor {
                 interests.push(Interest::new(process.socket.as_fd()));
             }
             events.push(Event::Death(index));
-            interests.push(Interest::new(process.pidfd.as_fd()));
+            interests.push(Interest::new(process.end()));
         }
         if poll(&mut interests, pause).is_err() {
             // Out of memory for the moment; nothing that was due is lost by looking again.
@@ -270,14 +270,14 @@ impl Supervisor {
             Some(FromWorker::WantHeap { id, writable }) => {
                 // A worker that cannot be answered would wait for ever.
                 if process.send_heap(&self.desk, id, writable).is_err() {
-                    process.pidfd.kill();
+                    process.kill();
                 }
             }
             // It has left, and is not harmed by this, or it has gone wild. Its end shows at the
             // pidfd; an end that is closed would keep `poll` awake.
             Some(FromWorker::Ready | FromWorker::Failed { .. }) | None => {
                 process.mute = true;
-                process.pidfd.kill();
+                process.kill();
             }
         }
     }
@@ -313,23 +313,24 @@ impl Supervisor {
         let Seat::Taken(process) = std::mem::replace(&mut self.seats[index], Seat::empty()) else {
             return;
         };
-        let (death, pid) = (process.bury(), process.pid);
-        let left = death == Death::Code(0) && (closing || process.leaving.is_some());
+        let Process { pid, ready, since, leaving, failed, .. } = process;
+        let death = process.bury();
+        let left = death == Death::Code(0) && (closing || leaving.is_some());
         let unasked = !left && !self.desk.is_condemned(index) && !self.office.orders().killed;
-        if index >= self.workers || left && process.leaving == Some(true) {
+        if index >= self.workers || left && leaving == Some(true) {
             self.seats[index] = Seat::Vacant;
         }
         self.office.strike(pid, unasked);
         event!("worker ended", pid = pid, seat = index, death = %death);
         let was_running = self.desk.bury(index, &Loss::Died { death, pid });
-        if left || process.failed {
+        if left || failed {
             return self.announce_start();
         }
-        if !process.ready {
+        if !ready {
             let cause = format!("it ended by {death}{}", limits_in_force());
             self.start_failed(index, self.plan.start_place.is_some(), cause);
         } else if unasked && !was_running {
-            let (age, cause) = (process.since.elapsed(), format!("it ended by {death}"));
+            let (age, cause) = (since.elapsed(), format!("it ended by {death}"));
             let finished = self.desk.control().tasks_finished();
             let reason = self.breaker.idle_death(age, finished, &cause);
             self.give_up(reason);

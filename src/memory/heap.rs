@@ -129,6 +129,11 @@ impl Heap {
         Place { heap: self.id, offset: grant.offset, len: grant.len }
     }
 
+    /// Where the mapping starts.
+    pub(super) fn base(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address")
+    }
+
     pub(crate) fn address(&self, grant: &Grant) -> NonNull<u8> {
         // SAFETY: `allocate` put the block inside the mapping.
         unsafe { self.base().add(grant.offset as usize) }
@@ -263,10 +268,6 @@ impl Heap {
                 return;
             }
         }
-    }
-
-    fn base(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address")
     }
 
     /// Takes `bytes` of the budget; warm memory goes first where they are not left.

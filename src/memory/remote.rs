@@ -1,4 +1,4 @@
-//! A worker's result heap as the parent sees it: read-only, and released by telling the worker.
+//! A worker's result heap as the parent sees it: only read, and released by telling the worker.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,6 +8,7 @@ use memmap2::MmapRaw;
 
 use super::budget::Budget;
 use super::heap::LARGE_BYTES;
+use super::local::LocalHeap;
 use super::offsets::Offsets;
 use super::place::Place;
 use super::registry::{self, Access};
@@ -21,10 +22,17 @@ pub(crate) struct RemoteHeap {
     id: u64,
     family: u64,
     seat: usize,
-    map: MmapRaw,
-    fd: OwnedFd,
+    source: Source,
     control: Arc<Control>,
     state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A worker process's, mapped read-only.
+    Mapped { map: MmapRaw, fd: OwnedFd },
+    /// That of a worker in this process, whose mapping is read.
+    Local(Arc<LocalHeap>),
 }
 
 #[derive(Debug)]
@@ -48,9 +56,27 @@ impl RemoteHeap {
         let map = sys::reserve(fd.as_fd(), len, false)?;
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
         registry::register(id, Access::Read, base, len);
+        Ok(Self::over(Source::Mapped { map, fd }, (id, family), control, seat))
+    }
+
+    /// Takes part in the heap of a worker in this process. As long as its seat is there, so is it.
+    pub(crate) fn of_thread(local: Arc<LocalHeap>, control: &Arc<Control>, seat: usize) -> Self {
+        let ids = (local.heap().id(), local.heap().family());
+        Self::over(Source::Local(local), ids, control, seat)
+    }
+
+    fn over(source: Source, (id, family): (u64, u64), control: &Arc<Control>, seat: usize) -> Self {
         let state = State { alive: true, tail: 0, backlog: Vec::new(), leased_bytes: 0 };
         let control = Arc::clone(control);
-        Ok(Self { id, family, seat, map, fd, control, state: Mutex::new(state) })
+        Self { id, family, seat, source, control, state: Mutex::new(state) }
+    }
+
+    /// The heap with its writer, where that is in this process.
+    pub(crate) fn local(&self) -> Option<&Arc<LocalHeap>> {
+        match &self.source {
+            Source::Mapped { .. } => None,
+            Source::Local(local) => Some(local),
+        }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -62,11 +88,17 @@ impl RemoteHeap {
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.map.len() as u64
+        match &self.source {
+            Source::Mapped { map, .. } => map.len() as u64,
+            Source::Local(local) => local.heap().len(),
+        }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.source {
+            Source::Mapped { fd, .. } => fd.as_fd(),
+            Source::Local(local) => local.heap().fd(),
+        }
     }
 
     /// Finds a block that the worker says it has filled. `None`: it does not lie in the heap, or is
@@ -76,7 +108,10 @@ impl RemoteHeap {
         if place.heap != self.id || !place.fits(self.len()) || !may_be {
             return None;
         }
-        let base = NonNull::new(self.map.as_mut_ptr())?;
+        let base = match &self.source {
+            Source::Mapped { map, .. } => NonNull::new(map.as_mut_ptr())?,
+            Source::Local(local) => local.heap().base(),
+        };
         // SAFETY: `fits` checked that the block lies inside the mapping.
         Some(unsafe { base.add(place.offset as usize) })
     }
@@ -104,6 +139,10 @@ impl RemoteHeap {
             state.backlog.push(place.offset);
             self.flush_locked(&mut state);
             drop(state);
+            if let Some(local) = self.local() {
+                // Its worker may be the caller of the next task, whenever that comes.
+                local.reclaim();
+            }
             if place.len >= LARGE_BYTES {
                 // Asleep, it would keep the memory until the next task.
                 self.control.wake().wake_seat(self.seat);
@@ -156,7 +195,8 @@ impl RemoteHeap {
 
 impl Drop for RemoteHeap {
     fn drop(&mut self) {
-        if !self.control.is_here() {
+        // A heap with its writer goes by itself.
+        if self.local().is_some() || !self.control.is_here() {
             return;
         }
         registry::unregister(self.id);

@@ -1,5 +1,6 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
+mod caller;
 mod care;
 mod ledger;
 mod limits;
@@ -12,7 +13,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
+use std::time::Duration;
 
+pub(crate) use caller::Caller;
 use ledger::{Drafted, Ledger};
 use limits::Timed;
 use loops::Cursors;
@@ -52,6 +55,8 @@ pub(crate) struct Desk {
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
     cores: u32,
+    /// What runs tasks in the thread that submits them, if that is wanted.
+    caller: OnceLock<Box<dyn Caller>>,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
     cursors: Cursors,
@@ -72,6 +77,8 @@ struct Record {
     is_run: bool,
     /// What parts of loops that failed were at, by their generation.
     notes: Vec<(u32, Range<u64>)>,
+    /// How long the task that is about to be posted may run in its caller.
+    limit: Option<Duration>,
 }
 
 /// The memory of a task's arguments.
@@ -105,6 +112,8 @@ impl Watcher {
 pub(crate) enum Unavailable {
     Full,
     Broken(Arc<str>),
+    /// This thread runs a task that must not use the executor.
+    Nested,
 }
 
 impl Desk {
@@ -126,6 +135,7 @@ impl Desk {
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             cores,
+            caller: OnceLock::new(),
             end: OnceLock::new(),
             cursors: Cursors::default(),
         }

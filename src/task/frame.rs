@@ -151,6 +151,10 @@ pub(crate) fn encode_result<R: Storable>(value: &R) -> Result<ResultBytes, Share
         },
         |len| Ok(Lease::own(local.heap(), local.allocate(len, false)?)),
     )?;
+    // A thread may get hold of arrays that others have made.
+    if encoded.attached.iter().any(|lease| lease.place().heap != local.heap().id()) {
+        return Err(ShareError::Foreign);
+    }
     Ok(ResultBytes { inline, root_end: root_end.get(), encoded })
 }
 

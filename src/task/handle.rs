@@ -54,7 +54,8 @@ impl<R> TaskHandle<R> {
     /// [`TaskError::Cancelled`]. False: it has ended, or its end is decided already.
     ///
     /// A task that is queued will not run. One that runs is stopped by killing its worker, which is
-    /// replaced; other tasks do not notice.
+    /// replaced; other tasks do not notice. Where workers are threads, nothing stops it: it runs to
+    /// its end, its result is thrown away, and joining waits for that.
     pub fn cancel(&self) -> bool {
         self.is_here() && self.desk.cancel(self.index, self.generation)
     }
@@ -108,6 +109,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Cancelled`]: [`cancel`](Self::cancel) took it back.
     /// - [`TaskError::DeadlineExceeded`]: it ran longer than it was allowed to.
     /// - [`TaskError::Broken`]: no worker can be started any more.
+    /// - [`TaskError::Nested`]: this is a task of the same executor, which could wait for itself.
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
@@ -187,8 +189,9 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.is_open(), "a TaskHandle was polled after it had returned its result");
-        let pending =
-            self.is_here() && self.desk.watch(self.index, self.generation, context.waker());
+        let pending = self.is_here()
+            && !self.desk.is_nested()
+            && self.desk.watch(self.index, self.generation, context.waker());
         if pending {
             return Poll::Pending;
         }

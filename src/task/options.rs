@@ -21,8 +21,10 @@ impl TaskOptions {
     /// Ends the task if it runs longer, with [`TaskError::DeadlineExceeded`].
     ///
     /// Counted from the start of the run, not of the waiting. Its worker is killed and replaced;
-    /// other tasks do not notice.
+    /// other tasks do not notice. With a [`Backend`] other than processes it runs to its end, and
+    /// has the error then.
     ///
+    /// [`Backend`]: crate::Backend
     /// [`TaskError::DeadlineExceeded`]: crate::TaskError::DeadlineExceeded
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);

@@ -80,6 +80,8 @@ pub(crate) enum Loss {
     },
     /// It is the task of the process that this one is a fork of.
     Forked,
+    /// Waiting for it here could last for ever: this is a task of the same executor.
+    Nested,
 }
 
 impl Outcome {
@@ -107,6 +109,7 @@ impl Outcome {
             Self::Failed(body) => report_error(&body, task),
             Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
             Self::Lost(Loss::Forked) => TaskError::Forked { task },
+            Self::Lost(Loss::Nested) => TaskError::Nested { task },
             Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
             Self::Lost(Loss::Deadline { limit }) => TaskError::DeadlineExceeded { limit, task },
             Self::Lost(Loss::Overwritten) => bad_result(BadResult(OVERWRITTEN.to_owned()), task),
@@ -142,6 +145,11 @@ fn report_error(body: &Body, task: &'static str) -> TaskError {
         }
         Err(bad) => bad_result(bad, task),
     }
+}
+
+/// Gives back the memory of a result that was handed over and that nobody will ask for.
+pub(crate) fn discard(place: &ResultPlace, heap: &Arc<RemoteHeap>) {
+    drop(read_body(place, Some(heap)));
 }
 
 /// Takes over an archive and what is attached to it. `None`: a place that cannot be.

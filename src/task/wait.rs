@@ -36,6 +36,10 @@ impl Desk {
                     return Some(outcome);
                 }
             }
+            _ if self.is_nested() => {
+                self.detach(index, generation);
+                return Some(Outcome::Lost(Loss::Nested));
+            }
             Phase::Queued if !self.control().wake().anyone_searches() => {
                 // A worker was only just woken, and may be put on this very core: spinning would
                 // keep it away.

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 use super::serve;
+use crate::memory;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, SegmentName};
 
@@ -57,8 +58,11 @@ fn waits_for_init() -> bool {
     INIT_CALLED.load(Ordering::Acquire)
 }
 
-/// How deep this process is nested.
+/// How deep this thread is nested: in tasks of this process, or as this process is.
 pub(crate) fn depth() -> u32 {
+    if let Some(nesting) = memory::nesting() {
+        return nesting.depth;
+    }
     std::env::var(DEPTH_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 

@@ -7,13 +7,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
+use std::thread;
 
 use super::lifeline;
-use super::serve::{EXIT_CONDEMNED, Worker};
+use super::serve::Worker;
 use crate::archive::Report;
 use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
 use crate::memory::{Place, resolve};
-use crate::sys::{Image, exit_now, futex_wake};
+use crate::sync::OnceLock;
+use crate::sys::{Image, futex_wake};
 use crate::task::{Fault, Frame, ResultBytes, Site, Trampoline, encode_result};
 
 /// How many panics are kept an account of.
@@ -77,8 +79,8 @@ impl Job<'_> {
         };
         let finished = running.finish(ending, &place);
         if finished.doomed {
-            // The supervisor is about to kill this process: no other task may begin in it.
-            exit_now(EXIT_CONDEMNED);
+            self.worker.bear_doom(self.slot, &place);
+            return true;
         }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -88,7 +90,9 @@ impl Job<'_> {
         }
         self.worker.control.gate().finished();
         self.worker.count_finished();
-        lifeline::forget_old_heaps();
+        if self.worker.tie.is_process() {
+            lifeline::forget_old_heaps();
+        }
         true
     }
 }
@@ -123,10 +127,10 @@ fn call(
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
     let mut frame = unsafe { Frame::new(start, len, site) };
-    IN_TASK.set(true);
+    let outer = IN_TASK.replace(true).then(|| PANICS.take());
     let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
-    IN_TASK.set(false);
-    match called {
+    IN_TASK.set(outer.is_some());
+    let result = match called {
         Ok(Ok(())) => Ok(frame.take_result()),
         Ok(Err(fault)) => Err(Fault::into(fault)),
         Err(payload) => {
@@ -134,7 +138,12 @@ fn call(
             drop_payload(payload);
             Err(Report::Panicked { message, location, backtrace })
         }
+    };
+    if let Some(accounts) = outer {
+        // The caller is itself a task, and may be unwinding.
+        PANICS.set(accounts);
     }
+    result
 }
 
 /// The hook's account of a panic. One that was passed on from another thread did not come to the
@@ -166,10 +175,17 @@ fn report_place(report: &Report) -> ResultPlace {
 /// Keeps panics of tasks for the parent instead of printing them; others print as usual.
 ///
 /// Where panics abort, nobody could read what is kept, so it is printed.
+///
+/// Once a process. A thread that panics cannot do it; then the next call does.
 pub(super) fn install_panic_hook() {
-    if cfg!(panic = "abort") {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    if cfg!(panic = "abort") || thread::panicking() {
         return;
     }
+    INSTALLED.get_or_init(set_panic_hook);
+}
+
+fn set_panic_hook() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let in_task = IN_TASK.try_with(Cell::get).unwrap_or(false);

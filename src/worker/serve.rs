@@ -11,14 +11,15 @@ use memmap2::MmapRaw;
 
 use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job};
+use super::inside::Tie;
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
-use crate::memory::{self, Access, Budget, Heap, LocalHeap, Place, Upkeep};
+use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
-const TASK_STACK_BYTES: usize = 8 << 20;
+pub(super) const TASK_STACK_BYTES: usize = 8 << 20;
 /// The exit code of a worker that could not start; the cause went to the parent.
 const EXIT_FAILED: i32 = 70;
 /// The exit code of a worker that has finished a task which was taken from it meanwhile.
@@ -30,20 +31,22 @@ pub(super) const EXIT_ORPHAN: i32 = 71;
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) control: Arc<Control>,
-    pub(super) local: &'static LocalHeap,
-    pub(super) bell: Bell,
+    pub(super) local: LocalRef,
+    pub(super) bell: Arc<Bell>,
+    pub(super) tie: Tie,
     pub(super) seat: usize,
     pub(super) args_heap: u64,
     spin: Spin,
     searchers_max: u32,
     start: Option<(u64, Place)>,
-    terms: Terms,
-    _args: MmapRaw,
+    pub(super) terms: Terms,
+    /// Where the parent is another process.
+    _args: Option<MmapRaw>,
 }
 
 /// When a worker leaves by itself.
 #[derive(Debug)]
-struct Terms {
+pub(super) struct Terms {
     /// So many tasks from now.
     tasks_left: Option<u64>,
     /// After a task that leaves it with more memory of its own.
@@ -142,25 +145,16 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let heap = Arc::new(heap.map_err(say("result heap"))?);
     let local = LocalHeap::install(heap, Arc::clone(&control), seat);
     memory::fetch_with(lifeline::fetch);
-    let start = (hello.start_code != NO_CODE).then_some((
-        hello.start_code,
-        Place { heap: hello.args_heap, offset: hello.start_offset, len: hello.start_len },
-    ));
+    let bell = Arc::new(Bell::from_fd(EventFd::from_fd(bell), Arc::clone(&control)));
+    let terms = terms(hello).map_err(say("/proc/self/statm"))?;
     Ok(Worker {
-        bell: Bell::from_fd(EventFd::from_fd(bell), Arc::clone(&control)),
-        control,
-        local,
-        seat,
-        args_heap: hello.args_heap,
-        spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
-        searchers_max: hello.searchers_max as u32,
-        start,
-        terms: terms(hello).map_err(say("/proc/self/statm"))?,
-        _args: args,
+        terms,
+        _args: Some(args),
+        ..Worker::new(hello, control, local, bell, Tie::Process)
     })
 }
 
-fn terms(hello: &Hello) -> io::Result<Terms> {
+pub(super) fn terms(hello: &Hello) -> io::Result<Terms> {
     let unless_zero = |value: u64| (value != 0).then_some(value);
     let memory = unless_zero(hello.memory_max);
     let memory = memory.map(|most| Ok::<_, io::Error>((OwnMemory::open()?, most))).transpose()?;
@@ -181,26 +175,60 @@ impl Drop for EndOfTasks {
 }
 
 impl Worker {
-    /// Runs the start function, then tasks until the executor closes.
+    /// A worker as the greeting describes it, which does not leave by itself.
+    pub(super) fn new(
+        hello: &Hello,
+        control: Arc<Control>,
+        local: LocalRef,
+        bell: Arc<Bell>,
+        tie: Tie,
+    ) -> Self {
+        let start =
+            Place { heap: hello.args_heap, offset: hello.start_offset, len: hello.start_len };
+        Self {
+            control,
+            local,
+            bell,
+            tie,
+            seat: hello.seat as usize,
+            args_heap: hello.args_heap,
+            spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
+            searchers_max: hello.searchers_max as u32,
+            start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
+            terms: Terms { tasks_left: None, memory: None, idle: None },
+            _args: None,
+        }
+    }
+
+    /// Serves, and ends the process.
     fn serve(mut self) {
         let _end = EndOfTasks;
-        if let Some((code, place)) = self.start
-            && let Err(cause) = execute::run_start(code, &place)
-        {
+        if let Err(cause) = self.work() {
             fail(Lifeline::get(), true, cause);
         }
-        Lifeline::get().tell(&FromWorker::Ready);
+        std::process::exit(0);
+    }
+
+    /// Runs the start function, then tasks until the executor closes. An error: the start function
+    /// has failed, and why.
+    pub(super) fn work(&mut self) -> Result<(), String> {
+        self.start()?;
+        self.tie.tell(&FromWorker::Ready);
         loop {
             match self.next() {
                 Next::Task(index) => self.run(index),
-                Next::Close => break,
+                Next::Close => return Ok(()),
                 Next::Leave { idle } => {
-                    Lifeline::get().tell(&FromWorker::Leaving { idle });
-                    break;
+                    self.tie.tell(&FromWorker::Leaving { idle });
+                    return Ok(());
                 }
             }
         }
-        std::process::exit(0);
+    }
+
+    /// Runs the start function, if there is one.
+    pub(super) fn start(&self) -> Result<(), String> {
+        self.start.map_or(Ok(()), |(code, place)| execute::run_start(code, &place))
     }
 
     fn run(&mut self, index: u32) {
@@ -299,15 +327,19 @@ impl Worker {
     /// small, would otherwise keep the memory of earlier ones.
     pub(super) fn count_finished(&self) {
         let count = &self.seat().finished;
-        // Nobody else writes it, so this is cheaper than an atomic addition.
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if self.tie.is_shared() {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Nobody else writes it, so this is cheaper than an atomic addition.
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
         if self.local.has_release() {
             self.reclaim();
         }
     }
 
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
-    fn reclaim(&self) {
+    pub(super) fn reclaim(&self) {
         if self.local.has_release() && self.local.reclaim() {
             self.bell.ring();
         }

@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use wharf::{Executor, ShareError, TaskError, TaskHandle, TrySubmitError};
+use wharf::{Backend, Executor, ShareError, TaskError, TaskHandle, TrySubmitError};
 
 use crate::common::process::Watched;
 use crate::common::{DEADLINE, Gate, executor, flag_waker, segments_of};
@@ -18,6 +18,7 @@ use crate::stage::{Row, Skip, identity, nothing_is_left_here, says, sum, works};
 pub const ROWS: &[Row] = &[
     Row { name: "a fork that drops everything takes nothing from its parent", scene: drops },
     Row { name: "a fork that uses the executor gets errors", scene: uses },
+    Row { name: "a fork whose parent's workers are its threads gets errors", scene: threads },
     Row { name: "a fork may build an executor of its own", scene: builds },
     Row { name: "a task that forks keeps its worker", scene: task_forks },
     Row { name: "a fork that outlives its killed parent keeps no worker alive", scene: outlives },
@@ -154,6 +155,40 @@ fn uses() -> Result<(), Skip> {
         executor.kill();
     });
     all.take().expect("a pool").goes_on(&workers);
+    Ok(())
+}
+
+/// The fork has neither the threads nor, where the caller is the worker, the table.
+fn threads() -> Result<(), Skip> {
+    for backend in [Backend::Threads, Backend::Sequential] {
+        let executor = Executor::builder().backend(backend).workers(2).build().expect("it is one");
+        let array = executor.array_from(&vec![1.0; 100_000]).expect("memory");
+        let finished = executor.submit(|n: u64| vec![n; 10_000], (5u64,)).expect("a task");
+        let result = executor.submit(|x: &[f64]| x.to_vec(), (&array,)).expect("a task");
+        let result = result.join_view().expect("a result");
+        let mut all = Some((executor, array, finished, result));
+        in_fork(|| {
+            let (executor, array, finished, result) = all.take().expect("it is there");
+            says(&executor.submit(identity, (7u64,)).expect_err("no pool"), &["fork"]);
+            assert_eq!(executor.array::<u8>(7).expect_err("no pool"), ShareError::Forked);
+            assert_eq!(executor.stats().workers, 0);
+            let forked = finished.join().expect_err("not its task");
+            assert!(matches!(forked, TaskError::Forked { .. }), "{forked:?}");
+            let read = result.iter().map(|x| x.to_native()).sum::<f64>();
+            assert_eq!(array.iter().sum::<f64>() + read, 200_000.0);
+            drop((array, result));
+            executor.kill();
+            let own = Executor::builder().backend(backend).workers(1).build().expect("its own");
+            let task = own.submit(identity, (7u64,)).expect("a task");
+            assert_eq!(task.join().expect("a result"), 7);
+        });
+        let (executor, array, finished, result) = all.take().expect("it is there");
+        assert_eq!(finished.join().expect("a result"), vec![5; 10_000]);
+        let task = executor.submit(sum, (&array,)).expect("a task");
+        assert_eq!(task.join().expect("a result"), 100_000.0);
+        assert_eq!(result.len(), 100_000);
+        executor.shutdown().expect("an orderly end");
+    }
     Ok(())
 }
 

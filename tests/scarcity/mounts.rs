@@ -5,18 +5,18 @@
 use std::fs;
 use std::io::{self, Write};
 
-use wharf::{BuildError, Executor, TaskError};
+use wharf::{Backend, BuildError, Executor, TaskError};
 
 use crate::limits::{become_nobody, check, mount, own_mounts};
-use crate::stage::{Row, Skip, die, identity, refusal, says, skip, works, works_or_says};
+use crate::stage::{Row, Skip, die, identity, refusal, says, skip, sum, works, works_or_says};
 
 pub const ROWS: &[Row] = &[
     Row { name: "a /dev/shm of 1 MiB holds a small table and refuses a large one", scene: small },
     Row { name: "a full /dev/shm is an error, and no longer once there is room", scene: full },
     Row { name: "a /dev/shm that fills up later stops nothing", scene: fills_up },
     Row { name: "a /dev/shm that cannot be written is an error", scene: read_only },
-    Row { name: "a missing /dev/shm is an error", scene: missing },
-    Row { name: "a missing /proc is an error", scene: no_proc },
+    Row { name: "a missing /dev/shm is an error where workers are processes", scene: missing },
+    Row { name: "a missing /proc is an error where workers are processes", scene: no_proc },
     Row { name: "a /proc that goes away stops replacements with the reason", scene: proc_goes },
     Row { name: "a /proc that hides processes hides no living owner", scene: hidden },
 ];
@@ -86,7 +86,21 @@ fn read_only() -> Result<(), Skip> {
 fn missing() -> Result<(), Skip> {
     own_mounts().and_then(|()| mount("none", "/dev", "tmpfs", 0, "")).map_err(skip("a /dev"))?;
     check_segment(small_table(), 64 * 256, &["No such file", "mount a tmpfs"]);
+    works_inside();
     Ok(())
+}
+
+/// Checks that executors work whose workers are in this process.
+fn works_inside() {
+    for backend in [Backend::Threads, Backend::Sequential] {
+        let executor = Executor::builder().backend(backend).workers(2).build().expect("no files");
+        let shared = executor.share(&vec![1.0; 4000]).expect("memory");
+        let task = executor.submit(sum, (&shared,)).expect("a task");
+        assert_eq!(task.join().expect("a result"), 4000.0);
+        let grown = executor.submit(|n: u64| vec![n; 10_000], (3u64,)).expect("a task");
+        assert_eq!(grown.join().expect("a result"), vec![3; 10_000]);
+        executor.shutdown().expect("an orderly end");
+    }
 }
 
 /// Nothing was said of `/proc`, but that a worker cannot be started: no such file.
@@ -95,6 +109,7 @@ fn no_proc() -> Result<(), Skip> {
     let error = refusal(small_table());
     assert!(matches!(error, BuildError::System { .. }), "{error:?}");
     says(&error, &["/proc", "mount it"]);
+    works_inside();
     Ok(())
 }
 

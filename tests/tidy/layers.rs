@@ -33,11 +33,21 @@ pub struct Exception {
 }
 
 /// The parent's half and the worker's half meet in shared memory. But the parent must keep the
-/// worker's entry linked, and both must agree on how a worker is told that it is one.
+/// worker's entry linked, both must agree on how a worker is told that it is one, and somebody has
+/// to start workers in the parent's own process: they meet in its heaps and table all the same.
 pub const EXCEPTIONS: &[Exception] = &[Exception {
     from: "executor",
     to: "worker",
-    names: &["ENTRY", "WORKER_VARIABLE", "DEPTH_VARIABLE", "worker_token", "depth"],
+    names: &[
+        "ENTRY",
+        "WORKER_VARIABLE",
+        "DEPTH_VARIABLE",
+        "worker_token",
+        "depth",
+        "Berth",
+        "CallingWorker",
+        "start_thread",
+    ],
 }];
 
 /// A name in `src` that only some files may use.

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::archive::Returnable;
 use crate::control::{Cursor, INLINE_ARGS_WORDS};
-use crate::error::{LoopError, SubmitError, TaskError};
+use crate::error::{LoopError, TaskError};
+use crate::executor::submit::refusal;
 use crate::memory::Lease;
 use crate::sync::Arc;
 use crate::task::{
@@ -243,9 +244,7 @@ impl<'e> Loop<'e> {
         let (index, draft) = match found {
             Ok(found) => found,
             Err(Unavailable::Full) => return Ok(false),
-            Err(Unavailable::Broken(reason)) => {
-                return Err(SubmitError::Broken { reason: reason.to_string() }.into());
-            }
+            Err(other) => return Err(refusal(other, (self.outline.name)()).into()),
         };
         let mut words = [0; INLINE_ARGS_WORDS];
         let order = bytemuck::cast_slice::<Order, u64>(std::slice::from_ref(order));

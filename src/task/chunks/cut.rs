@@ -21,9 +21,16 @@ thread_local! {
 }
 
 /// While it lives, parameters of calls see the chunk that was set last.
-pub(super) struct InLoop;
+///
+/// Then those of the loop around it again, if there is one: a task may itself run a loop, of an
+/// executor that works in its caller.
+pub(super) struct InLoop(Option<(u64, u64)>);
 
 impl InLoop {
+    pub(super) fn enter() -> Self {
+        Self(CURRENT.get())
+    }
+
     pub(super) fn set_chunk(&self, units: Range<u64>) {
         CURRENT.set(Some((units.start, units.end)));
     }
@@ -31,7 +38,7 @@ impl InLoop {
 
 impl Drop for InLoop {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        CURRENT.set(self.0);
     }
 }
 

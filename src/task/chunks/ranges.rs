@@ -102,7 +102,7 @@ fn run<'w>(
     // SAFETY: the loop stored the function's arguments there and keeps them until its last run has
     // ended; `resolve` found all of them.
     let mut inner = unsafe { Frame::new(start, order.args_len as usize, Some(site)) };
-    let in_loop = InLoop;
+    let in_loop = InLoop::enter();
     let mut do_range = |chunks: Range<u64>| {
         for chunk in chunks {
             let start = chunk * order.chunk;

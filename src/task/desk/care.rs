@@ -45,6 +45,11 @@ impl Desk {
         *lock(&self.heaps[seat]) = Some(heap);
     }
 
+    /// Supervisor: the heap of a seat, if there is one.
+    pub(crate) fn seated_heap(&self, seat: usize) -> Option<Arc<RemoteHeap>> {
+        lock(&self.heaps[seat]).clone()
+    }
+
     /// Any heap of this executor that a worker asks for by its number.
     pub(crate) fn find_heap(&self, id: u64) -> Option<Arc<RemoteHeap>> {
         lock(&self.known).iter().filter_map(Weak::upgrade).find(|heap| heap.id() == id)
@@ -65,11 +70,14 @@ impl Desk {
         // free.
         self.keep_finished();
         self.records.iter().for_each(|record| drop(lock(record)));
-        if let Some(heap) = &heap {
-            heap.retire();
+        // That of a thread is there for the next thread on the seat.
+        if self.control.inner_depth().is_none() {
+            if let Some(heap) = &heap {
+                heap.retire();
+            }
+            *lock(&self.heaps[seat]) = None;
+            self.control.seats()[seat].held_bytes.store(0, Ordering::SeqCst);
         }
-        *lock(&self.heaps[seat]) = None;
-        self.control.seats()[seat].held_bytes.store(0, Ordering::SeqCst);
         // It may have marked the bell as rung and not rung it.
         self.bell.heard();
         self.look_around();
@@ -183,7 +191,8 @@ impl Desk {
             | Loss::Deadline { .. }
             | Loss::Overwritten
             | Loss::Died { .. }
-            | Loss::Forked => Arc::from("it was killed"),
+            | Loss::Forked
+            | Loss::Nested => Arc::from("it was killed"),
         })
     }
 

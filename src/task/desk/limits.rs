@@ -122,6 +122,10 @@ impl Desk {
 
     /// Limits how long a task may run. The time counts from its start; from now if it runs already.
     pub(crate) fn set_deadline(&self, index: u32, generation: u32, limit: Duration) {
+        if self.has_caller() {
+            // It has ended, and there is no supervisor to take it off the list.
+            return;
+        }
         let look_at = later(Instant::now(), limit);
         let timed = Timed { index, generation, limit, started: None, look_at, pause: limit };
         let mut all = lock(&self.timed);

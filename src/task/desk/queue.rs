@@ -17,7 +17,7 @@ impl Desk {
         let noticed = self.control.wake().notify();
         // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
         if !noticed && self.vacant.load(Ordering::Relaxed) != 0 {
-            self.bell.ring_anyway();
+            self.call_for_worker(index);
         }
     }
 

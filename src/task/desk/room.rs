@@ -11,6 +11,9 @@ impl Desk {
         if let Some(reason) = self.broken() {
             return Err(Unavailable::Broken(reason));
         }
+        if self.is_nested() {
+            return Err(Unavailable::Nested);
+        }
         if let Some(found) = self.find_free() {
             return Ok(found);
         }

@@ -42,7 +42,7 @@ impl Game {
                 let generation = self.desk.post_bare(index, draft, 7);
                 self.handles.push((index, generation));
             }
-            Err(Unavailable::Full | Unavailable::Broken(_)) => {}
+            Err(Unavailable::Full | Unavailable::Broken(_) | Unavailable::Nested) => {}
         }
     }
 

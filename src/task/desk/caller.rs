@@ -1,0 +1,72 @@
+//! Tasks that run in the thread that submits them.
+//!
+//! To the desk such an executor is one whose workers have all left for want of work: who pushes a
+//! task finds nobody to wake, calls for a worker, and is that worker then.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::{Desk, Loss, Outcome};
+use crate::memory::nesting;
+use crate::sync::lock;
+
+/// Claims and runs tasks in the thread that calls it.
+pub(crate) trait Caller: fmt::Debug + Send + Sync {
+    /// Runs the task in this slot to its end.
+    fn run(&self, index: u32);
+}
+
+impl Desk {
+    /// Makes whoever submits a task the worker that runs it. Once, before the first task.
+    pub(crate) fn run_in_caller(&self, caller: Box<dyn Caller>) {
+        if self.caller.set(caller).is_ok() {
+            self.set_vacant(1);
+        }
+    }
+
+    /// Tells whether tasks have ended when they are submitted.
+    pub(super) fn has_caller(&self) -> bool {
+        self.caller.get().is_some()
+    }
+
+    /// Tells whether this thread runs a task that must not wait for one of this executor.
+    ///
+    /// Only executors that were built inside tasks may be used there: whoever waits in a task waits
+    /// for one that is nested deeper, and so nobody for himself.
+    pub(crate) fn is_nested(&self) -> bool {
+        let Some(inner) = self.control.inner_depth() else { return false };
+        nesting().is_some_and(|nesting| nesting.depth >= inner)
+    }
+
+    /// Sees that a task is run which nobody noticed.
+    #[cold]
+    pub(super) fn call_for_worker(&self, index: u32) {
+        let Some(caller) = self.caller.get() else { return self.bell.ring_anyway() };
+        // Whose id it is does not matter: each thread that pushes one takes one away.
+        let _ = self.control.ring().pop();
+        let limit = lock(&self.records[index as usize]).limit.take();
+        let start = Instant::now();
+        caller.run(index);
+        if let Some(limit) = limit.filter(|limit| start.elapsed() > *limit) {
+            self.overrun(index, limit);
+        }
+        self.heap.trim();
+    }
+
+    /// Puts the news that a task ran too long in the place of its outcome. Nobody has asked for
+    /// that yet: this thread is about to return the handle.
+    fn overrun(&self, index: u32, limit: Duration) {
+        let slot = &self.control.slots()[index as usize];
+        let mut record = lock(&self.records[index as usize]);
+        let Some(generation) = self.ledger.posted(index as usize) else { return };
+        let Some(collected) = slot.collect(generation) else { return };
+        let unwanted = self.outcome_of(&mut record, &collected);
+        let outcome = Outcome::Lost(Loss::Deadline { limit });
+        record.kept.push_back((generation, outcome.into()));
+        drop(collected);
+        self.ledger.collected(index as usize, generation);
+        drop(record);
+        drop(unwanted);
+        self.control.gate().finished();
+    }
+}

@@ -24,8 +24,8 @@ pub(crate) use memory::{
     Segment, SegmentName, memfd, owner_is_gone, page_size, punch, reopen_read_only, reserve, unlink,
 };
 pub(crate) use process::{
-    Exit, PidFd, check_proc, current_pid, exit_now, name_process, parent_of, parent_pid,
-    sanitize_stdio, take_stdin,
+    Exit, PidFd, check_proc, current_pid, exit_now, is_stopped, name_process, parent_of,
+    parent_pid, sanitize_stdio, take_stdin,
 };
 pub(crate) use remedy::{explain, limits_in_force, remedy, segment_remedy};
 pub(crate) use signal::{ParentDeath, ignore_interrupts};

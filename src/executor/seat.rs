@@ -123,6 +123,11 @@ impl Process {
         }
     }
 
+    /// Tells whether somebody has stopped the process. Its number is its own until it is reaped.
+    pub(super) fn is_stopped(&self) -> bool {
+        sys::is_stopped(self.pid)
+    }
+
     /// Reaps the process.
     pub(super) fn bury(&self) -> Death {
         match self.pidfd.reap() {

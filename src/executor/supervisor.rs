@@ -4,6 +4,8 @@
 //! pidfd and on each worker's socket; everything that it does is an answer to one of them, or to a
 //! task's deadline.
 
+mod stopped;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::thread::{self, JoinHandle};
@@ -113,7 +115,10 @@ impl Supervisor {
             if orders.killed || self.desk.is_spoiled() {
                 self.processes().for_each(|process| process.pidfd.kill());
             }
-            let alarm = self.desk.check_deadlines();
+            let (alarm, waits_long) = self.desk.check_deadlines();
+            if waits_long {
+                self.end_stopped();
+            }
             self.kill_condemned();
             let vacant = self.note_vacancies();
             let queued = if orders.closing || vacant { self.desk.count_queued() } else { 0 };
@@ -129,6 +134,7 @@ impl Supervisor {
             if orders.closing && events.is_empty() && !self.has_progressed() {
                 self.desk.set_right();
                 self.desk.control().wake().wake_all();
+                self.end_stopped();
             }
             for event in events {
                 self.handle(event, orders.closing);

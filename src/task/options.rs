@@ -21,7 +21,8 @@ impl TaskOptions {
     /// Ends the task if it runs longer, with [`TaskError::DeadlineExceeded`].
     ///
     /// Counted from the start of the run, not of the waiting. Its worker is killed and replaced;
-    /// other tasks do not notice.
+    /// other tasks do not notice. Should the task wait for longer than it may run, workers that
+    /// were stopped (SIGSTOP) while they had no task are replaced, too.
     ///
     /// [`TaskError::DeadlineExceeded`]: crate::TaskError::DeadlineExceeded
     pub fn deadline(mut self, limit: Duration) -> Self {

@@ -12,6 +12,8 @@ mod process;
 mod remedy;
 mod signal;
 mod socket;
+#[cfg(feature = "kill-points")]
+mod step;
 
 pub(crate) use birthplace::Birthplace;
 pub(crate) use event::{EventFd, Interest, poll};
@@ -30,6 +32,8 @@ pub(crate) use process::{
 pub(crate) use remedy::{explain, limits_in_force, remedy, segment_remedy};
 pub(crate) use signal::{ParentDeath, ignore_interrupts};
 pub(crate) use socket::{Socket, peer_of_stdin, stdin_is_a_line};
+#[cfg(feature = "kill-points")]
+pub(crate) use step::at_step;
 
 use std::io;
 

@@ -247,6 +247,7 @@ impl Builder {
             let remedy = sys::segment_remedy(&source);
             BuildError::ControlSegment { bytes, source, remedy }
         })?;
+        step!(parent "build.segment");
         // From here on the name goes with the plan.
         let name = OwnedName(name);
         let control = Arc::new(control);
@@ -287,6 +288,7 @@ impl Builder {
         let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
         let supervisor =
             supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
+        step!(parent "build.supervised");
         let executor = Executor { desk, office, supervisor: Some(supervisor) };
         // An error drops the executor, and with it all that was started.
         executor.office.wait_until_ready()?;
@@ -346,6 +348,7 @@ pub(super) struct OwnedName(pub(super) SegmentName);
 impl Drop for OwnedName {
     fn drop(&mut self) {
         let _ = sys::unlink(&self.0);
+        step!(parent "name.unlinked");
     }
 }
 

@@ -73,6 +73,7 @@ impl Process {
         let ids = (new_heap_id(), plan.family);
         let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat);
         let heap = heap.map_err(step("making its result heap"))?;
+        step!(parent "spawn.heap");
         let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
         let mut command = Command::new("/proc/self/exe");
         if let Some(program) = std::env::args_os().next() {
@@ -83,6 +84,7 @@ impl Process {
         let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
         let mut child = child.map_err(step("starting /proc/self/exe"))?;
         let pid = child.id();
+        step!(parent "spawn.started");
         let pidfd = PidFd::open(pid).map_err(|error| {
             // Without a descriptor it could not be watched. Not reaped yet, so the pid is its own.
             let _ = child.kill();
@@ -101,12 +103,15 @@ impl Process {
         };
         // Before the greeting: the worker may have finished a task by the time that it returns.
         let heap = Arc::new(heap);
+        step!(parent "spawn.watched");
         desk.seat_heap(seat, Arc::clone(&heap));
+        step!(parent "spawn.seated");
         if let Err(error) = process.greet(plan, desk, seat, &heap) {
             process.pidfd.kill();
             process.pidfd.reap();
             return Err(step("greeting it")(error));
         }
+        step!(parent "spawn.greeted");
         Ok(process)
     }
 
@@ -144,6 +149,7 @@ impl Process {
         let control = desk.control();
         control.introduce();
         Releases::over(&control.seats()[seat].releases.0).clear();
+        step!(parent "greet.cleared");
         control.seats()[seat].leave.store(0, Ordering::SeqCst);
         let start = plan.start_place();
         let hello = Hello {

@@ -141,6 +141,7 @@ impl Supervisor {
             }
         }
         self.desk.settle();
+        step!(parent "closing.settled");
     }
 
     /// Tells whether tasks were finished since this was last asked.
@@ -160,6 +161,7 @@ impl Supervisor {
     fn make_known(&mut self, orders: Orders) {
         let control = self.desk.control();
         if orders.closing && control.header().closing.swap(1, Ordering::SeqCst) == 0 {
+            step!(parent "closing.set");
             control.wake().wake_all();
         }
         let workers = orders.workers as usize;
@@ -185,6 +187,7 @@ impl Supervisor {
         for index in self.desk.condemned() {
             if let Some(Seat::Taken(process)) = self.seats.get(index) {
                 process.pidfd.kill();
+                step!(parent "doom.killed");
             }
         }
     }
@@ -297,6 +300,7 @@ impl Supervisor {
         let pid = process.pid;
         self.breaker.started();
         self.office.enlist(pid);
+        step!(parent "worker.enlisted");
         event!("worker ready", pid = pid, seat = index);
         self.announce_start();
     }
@@ -320,6 +324,7 @@ impl Supervisor {
             return;
         };
         let (death, pid) = (process.bury(), process.pid);
+        step!(parent "bury.reaped");
         let left = death == Death::Code(0) && (closing || process.leaving.is_some());
         let unasked = !left && !self.desk.is_condemned(index) && !self.office.orders().killed;
         if index >= self.workers || left && process.leaving == Some(true) {

@@ -58,6 +58,7 @@ impl LocalHeap {
     pub(crate) fn give(&self, lease: Arc<Lease>) {
         let mut given = lock(&self.given);
         given.leases.entry(lease.place().offset).or_insert((lease, 0)).1 += 1;
+        step!(worker "result.given");
     }
 
     /// Takes back what the parent has released. True: the parent holds more releases than fit.
@@ -72,6 +73,7 @@ impl LocalHeap {
                 *count -= 1;
                 if *count == 0 {
                     leases.remove(&offset);
+                    step!(worker "reclaim.freed");
                 }
             }
         }

@@ -59,7 +59,9 @@ impl Lifeline {
 
     /// Takes the segment's name away, so that nothing is left, and ends the process.
     fn leave(&self) -> ! {
+        step!(worker "orphan.alone");
         let _ = sys::unlink(&self.segment);
+        step!(worker "orphan.unlinked");
         sys::exit_now(EXIT_ORPHAN)
     }
 
@@ -73,6 +75,7 @@ impl Lifeline {
                 match map.and_then(|map| Some((NonNull::new(map.as_mut_ptr())?, map))) {
                     Some((base, map)) => {
                         memory::register(id, base, bytes);
+                        step!(worker "fetch.mapped");
                         foreign.heaps.insert(id, map);
                         self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
                     }
@@ -113,6 +116,7 @@ pub(super) fn fetch(id: u64) -> bool {
     // Each who asks gets an answer of his own, so none that was there before is needed.
     foreign.refused.remove(&id);
     line.tell(&FromWorker::WantHeap { id });
+    step!(worker "fetch.asked");
     loop {
         if foreign.heaps.contains_key(&id) {
             return true;

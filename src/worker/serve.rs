@@ -70,8 +70,11 @@ pub(super) fn run(origin: &Origin) -> ! {
     else {
         sys::exit_now(EXIT_FAILED)
     };
+    step!(worker "start.socket");
     let death = prepare(origin);
+    step!(worker "start.prepared");
     let Ok(Some(message)) = socket.receive() else { origin.leave() };
+    step!(worker "start.hello");
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
         sys::exit_now(EXIT_FAILED)
     };
@@ -127,6 +130,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let (slots, seats) = (hello.slots as u32, hello.seats as u32);
     let control = Control::attach(&segment_name(hello), slots, seats);
     let control = Arc::new(control.map_err(say("control segment"))?);
+    step!(worker "start.control");
     let seat = hello.seat as usize;
     if seat >= control.seats().len() {
         return Err("there is no such seat".to_owned());
@@ -134,12 +138,14 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let args = sys::reserve(args.as_fd(), hello.heap_bytes, false).map_err(say("argument heap"))?;
     let base = NonNull::new(args.as_mut_ptr()).ok_or("argument heap: no address")?;
     memory::register(hello.args_heap, base, hello.heap_bytes);
+    step!(worker "start.arguments");
     let ids = (hello.result_heap, hello.family);
     let budget = Budget::of_worker(Arc::clone(&control), seat);
     let heap = Heap::new(results, hello.heap_bytes, ids, budget, hello.retain_bytes, None);
     let heap = Arc::new(heap.map_err(say("result heap"))?);
     let local = LocalHeap::install(heap, Arc::clone(&control), seat);
     memory::fetch_with(lifeline::fetch);
+    step!(worker "start.results");
     let start = (hello.start_code != NO_CODE).then_some((
         hello.start_code,
         Place { heap: hello.args_heap, offset: hello.start_offset, len: hello.start_len },
@@ -187,17 +193,21 @@ impl Worker {
         {
             fail(Lifeline::get(), true, cause);
         }
+        step!(worker "start.done");
         Lifeline::get().tell(&FromWorker::Ready);
+        step!(worker "start.ready");
         loop {
             match self.next() {
                 Next::Task(index) => self.run(index),
                 Next::Close => break,
                 Next::Leave { idle } => {
                     Lifeline::get().tell(&FromWorker::Leaving { idle });
+                    step!(worker "leave.told");
                     break;
                 }
             }
         }
+        step!(worker "leave.exit");
         std::process::exit(0);
     }
 
@@ -299,6 +309,7 @@ impl Worker {
         let count = &self.seat().finished;
         // Nobody else writes it, so this is cheaper than an atomic addition.
         count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        step!(worker "task.counted");
         if self.local.has_release() {
             self.reclaim();
         }

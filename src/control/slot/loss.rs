@@ -95,7 +95,10 @@ impl Slot {
         while which(word) {
             let next = to(word);
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
+                Ok(_) => {
+                    step!(parent "slot.change");
+                    return Some((word >> GENERATION_SHIFT) as u32);
+                }
                 Err(seen) => word = seen,
             }
         }

@@ -69,6 +69,7 @@ impl Desk {
         }
         record.loss = Some((generation, Loss::Cancelled));
         drop(record);
+        step!(parent "cancel.recorded");
         futex_wake(slot.futex(), u32::MAX);
         self.control.gate().finished();
         // No worker rings for this end: whoever polled the handle would never be woken.
@@ -88,6 +89,7 @@ impl Desk {
         // The burial waits for the record's lock before it looks for a reason.
         record.loss = Some((generation, loss));
         drop(record);
+        step!(parent "doom.recorded");
         self.condemned.store(1, Ordering::SeqCst);
         self.bell.ring_anyway();
         true

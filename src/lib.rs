@@ -70,6 +70,15 @@ macro_rules! event {
     };
 }
 
+/// Names a step of a protocol and the sides that take it: `worker`, `parent` or `both`. Tests end
+/// processes there, with the feature `kill-points`; without it this is nothing at all.
+macro_rules! step {
+    ($sides:ident $name:literal) => {
+        #[cfg(feature = "kill-points")]
+        crate::sys::at_step(stringify!($sides), $name);
+    };
+}
+
 mod error;
 mod sync;
 mod sys;

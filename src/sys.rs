@@ -13,6 +13,8 @@ mod process;
 mod remedy;
 mod signal;
 mod socket;
+#[cfg(feature = "kill-points")]
+mod step;
 
 pub(crate) use birthplace::Birthplace;
 pub(crate) use event::{EventFd, Interest, poll};
@@ -27,12 +29,14 @@ pub(crate) use memory::{
     reserve, unlink,
 };
 pub(crate) use process::{
-    Exit, PidFd, check_proc, current_pid, exit_now, name_process, parent_of, parent_pid,
-    sanitize_stdio, take_stdin,
+    Exit, PidFd, check_proc, current_pid, exit_now, is_stopped, name_process, parent_of,
+    parent_pid, sanitize_stdio, take_stdin,
 };
 pub(crate) use remedy::{explain, limits_in_force, remedy, segment_remedy};
 pub(crate) use signal::{ParentDeath, ignore_interrupts};
 pub(crate) use socket::{Socket, peer_of_stdin, stdin_is_a_line};
+#[cfg(feature = "kill-points")]
+pub(crate) use step::at_step;
 
 use std::io;
 

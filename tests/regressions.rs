@@ -6,9 +6,10 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::channel;
 use std::task::Context;
+use std::time::Duration;
 
-use common::{DEADLINE, Gate, executor, flag_waker};
-use wharf::{ArchivedArray, Array, Executor, Serialized, ShareError, TaskError};
+use common::{DEADLINE, Gate, executor, flag_waker, roll_call, wait_until};
+use wharf::{ArchivedArray, Array, Executor, Serialized, ShareError, TaskError, TaskOptions};
 
 fn one() -> u64 {
     1
@@ -179,4 +180,62 @@ fn a_waker_that_panics_harms_nobody_else() {
     // Needs the supervisor: the worker has to be replaced.
     assert!(matches!(executor.submit(die, ()).unwrap().join(), Err(TaskError::WorkerDied { .. })));
     assert_eq!(executor.submit(one, ()).unwrap().join().unwrap(), 1);
+}
+
+/// Stops a worker, and waits until it is.
+fn stop(pid: u32) {
+    // SAFETY: no pointer is passed. The worker is a child that was listed just now.
+    assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGSTOP) }, 0);
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is a child");
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
+    };
+    wait_until("the worker is stopped", state);
+}
+
+/// A worker that was stopped while it had nothing to do never left, and the executor waited for it
+/// for ever.
+#[test]
+fn an_executor_ends_though_an_idle_worker_is_stopped() {
+    for stopped in 1..=2 {
+        let executor = executor(2);
+        roll_call(&executor);
+        executor.worker_pids().into_iter().take(stopped).for_each(stop);
+        executor.shutdown().unwrap();
+    }
+}
+
+/// A task was queued and the only worker stopped, between two tasks: no deadline ended that, since
+/// one counts from the start of the run.
+#[test]
+fn a_task_with_a_deadline_runs_though_the_worker_that_was_woken_for_it_is_stopped() {
+    let executor = executor(1);
+    roll_call(&executor);
+    let pid = executor.worker_pids()[0];
+    stop(pid);
+    let options = TaskOptions::new().deadline(Duration::from_secs(1));
+    let task = executor.submit_with(options, std::process::id, ()).unwrap();
+    assert_ne!(task.join().unwrap(), pid);
+    assert_eq!(executor.stats().deaths, 1);
+}
+
+/// What a stopped worker runs is not taken from it without a deadline: somebody may be looking into
+/// it, and continue it.
+#[test]
+fn a_task_whose_worker_is_stopped_and_continued_ends_as_usual() {
+    let executor = executor(1);
+    let gate = Gate::new();
+    let task = executor.submit(Gate::pass_with, (gate.path(), 7u64)).unwrap();
+    gate.wait_for_entry();
+    let pid = executor.worker_pids()[0];
+    stop(pid);
+    gate.open();
+    let options = TaskOptions::new().deadline(Duration::from_millis(500));
+    let next = executor.submit_with(options, std::process::id, ()).unwrap();
+    // Long enough for the supervisor to see that it waits for longer than it may run.
+    let next = next.join_timeout(Duration::from_millis(1200)).expect_err("its worker is stopped");
+    // SAFETY: no pointer is passed. The worker is a child that is stopped.
+    assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGCONT) }, 0);
+    assert_eq!(task.join().unwrap(), 7);
+    assert!(next.join().is_ok_and(|by| by == pid));
 }

@@ -124,13 +124,15 @@ step 'toolchain' toolchain
 step 'dependencies' cargo fetch --locked
 step 'format' format
 step 'clippy' cargo clippy --all-targets -- -D warnings
-step 'clippy, all features' cargo clippy --all-targets --features "$FEATURES" -- -D warnings
+step 'clippy, all features' \
+    cargo clippy --all-targets --features "$FEATURES,kill-points" -- -D warnings
 step 'docs' docs
 step 'docs, private items too' docs --document-private-items
 step 'tests' cargo test --no-fail-fast
 step 'tests, all features' cargo test --no-fail-fast --features "$FEATURES"
 step 'tests, release' cargo test --no-fail-fast --release
 step 'tests, release, all features' cargo test --no-fail-fast --release --features "$FEATURES"
+step 'tests, kill points' tools/kill_points.sh
 step 'benches, as tests' cargo test --no-fail-fast --release --benches
 step 'examples' examples
 step 'examples, fat LTO and panic=abort' fat_lto

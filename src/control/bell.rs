@@ -27,7 +27,9 @@ impl Bell {
     /// Makes the supervisor look. A system call, unless it was rung and has not looked yet.
     pub(crate) fn ring(&self) {
         if self.control.gate().must_ring() {
+            step!(both "bell.mark");
             self.fd.ring();
+            step!(both "bell.rung");
         }
     }
 
@@ -40,7 +42,9 @@ impl Bell {
     /// Takes the ring away, before looking: what comes later rings again.
     pub(crate) fn heard(&self) {
         self.fd.clear();
+        step!(parent "bell.cleared");
         self.control.gate().heard();
+        step!(parent "bell.heard");
     }
 }
 

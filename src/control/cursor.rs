@@ -38,9 +38,13 @@ impl<'c> Cursor<'c> {
             let left = chunks.checked_sub(at).filter(|&left| left > 0)?;
             let end = at + (left / (SHARE * workers.max(1))).max(1);
             slot.note_range(at..end);
+            step!(worker "loop.noted");
             // What the chunks hold is not handed over by the cursor, but by the slots.
             match self.0.compare_exchange_weak(at, end, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return Some(at..end),
+                Ok(_) => {
+                    step!(worker "loop.claimed");
+                    return Some(at..end);
+                }
                 Err(seen) => at = seen,
             }
         }

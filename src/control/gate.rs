@@ -21,6 +21,7 @@ impl Gate {
     pub(crate) fn announce(&self) -> u32 {
         let round = self.round.load(Ordering::Acquire);
         self.waiting.store(1, Ordering::Relaxed);
+        step!(parent "gate.announced");
         // PAIRS gate: either the submitter sees the finished task, or `finished` sees `waiting`.
         fence(Ordering::SeqCst);
         round
@@ -29,6 +30,7 @@ impl Gate {
     /// Sleeps until a task has finished since `announce` returned this round.
     pub(crate) fn sleep(&self, round: u32) {
         futex_wait(&self.round, round, None);
+        step!(parent "gate.slept");
     }
 
     /// Lets waiting submitters go on. Called after a task was finished or a slot was freed.
@@ -39,8 +41,11 @@ impl Gate {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0
         {
+            step!(both "gate.mark");
             self.round.fetch_add(1, Ordering::Release);
+            step!(both "gate.round");
             futex_wake(&self.round, u32::MAX);
+            step!(both "gate.woken");
         }
     }
 
@@ -48,7 +53,9 @@ impl Gate {
     /// have taken the mark away and done no more.
     pub(crate) fn open(&self) {
         self.waiting.store(0, Ordering::SeqCst);
+        step!(parent "gate.open.mark");
         self.round.fetch_add(1, Ordering::Release);
+        step!(parent "gate.open.round");
         futex_wake(&self.round, u32::MAX);
     }
 

@@ -28,6 +28,7 @@ impl<'c> Releases<'c> {
         }
         // PAIRS release-given: the parent has finished reading the block.
         cell.store(offset + 1, Ordering::Release);
+        step!(parent "release.push.cell");
         *tail += 1;
         true
     }
@@ -42,6 +43,7 @@ impl<'c> Releases<'c> {
         }
         // PAIRS release-taken.
         cell.store(0, Ordering::Release);
+        step!(worker "release.pop.cell");
         *head += 1;
         Some(word - 1)
     }

@@ -76,9 +76,12 @@ impl<'c> Ring<'c> {
             // PAIRS id-visible: a swap reads the id that it throws away.
             cell.swap(Cell::empty(lap).0, Ordering::AcqRel);
         }
+        step!(parent "ring.reset.cells");
         let start = u64::from(lap) << shift;
         self.tail.store(start, Ordering::Release);
+        step!(parent "ring.reset.tail");
         self.head.store(start, Ordering::Release);
+        step!(parent "ring.reset.head");
     }
 
     /// How many ids the ring can hold.
@@ -101,7 +104,9 @@ impl<'c> Ring<'c> {
                 let full = Cell::full(lap, id).0;
                 if cell.compare_exchange(seen.0, full, Ordering::Release, Ordering::Relaxed).is_ok()
                 {
+                    step!(parent "ring.push.cell");
                     self.advance(self.tail, position);
+                    step!(parent "ring.push.tail");
                     return Ok(());
                 }
                 backoff.spin();
@@ -137,7 +142,9 @@ impl<'c> Ring<'c> {
                     let popped =
                         cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed);
                     if popped.is_ok() {
+                        step!(both "ring.pop.cell");
                         self.advance(self.head, position);
+                        step!(both "ring.pop.head");
                         return Some(id);
                     }
                     backoff.spin();

@@ -143,6 +143,7 @@ impl Slot {
     /// Parent: begins a task in a slot that the caller alone may fill, whatever its word says now.
     pub(crate) fn draft_as(&self, generation: u32) -> Draft<'_> {
         self.word.store(word_of(generation) | DRAFT, Ordering::Relaxed);
+        step!(parent "slot.draft");
         Draft::of(self, generation)
     }
 
@@ -176,7 +177,10 @@ impl Slot {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claim::Run(Running::of(self, claimed)),
+                Ok(_) => {
+                    step!(worker "slot.claim");
+                    return Claim::Run(Running::of(self, claimed));
+                }
                 Err(seen) => word = seen,
             }
         }
@@ -218,7 +222,10 @@ impl Slot {
             let marked = word | flags;
             match self.word.compare_exchange_weak(word, marked, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Ok(marked),
+                Ok(_) => {
+                    step!(parent "slot.mark");
+                    return Ok(marked);
+                }
                 Err(seen) => word = seen,
             }
         }
@@ -282,7 +289,10 @@ impl Slot {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(Collected::of(self, word, ending)),
+                Ok(_) => {
+                    step!(parent "slot.take");
+                    return Some(Collected::of(self, word, ending));
+                }
                 Err(seen) => word = seen,
             }
         }
@@ -290,12 +300,17 @@ impl Slot {
 
     fn write_result(&self, place: &ResultPlace) {
         self.result_heap.store(place.heap, Ordering::Relaxed);
+        step!(worker "result.heap");
         self.result_offset.store(place.offset, Ordering::Relaxed);
+        step!(worker "result.offset");
         self.result_len.store(place.len, Ordering::Relaxed);
+        step!(worker "result.len");
         self.result_attached.store(place.attached, Ordering::Relaxed);
+        step!(worker "result.attached");
         if place.heap == 0 && place.len | place.attached != 0 {
             for (cell, word) in self.inline_result.iter().zip(&place.inline) {
                 cell.store(*word, Ordering::Relaxed);
+                step!(worker "result.word");
             }
         }
     }

@@ -61,6 +61,7 @@ impl<'c> Wake<'c> {
         // it.
         fence(Ordering::SeqCst);
         if self.beds[seat / 64].sleeping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+            step!(parent "wake.seat.bit");
             self.shake(seat);
         }
     }
@@ -72,6 +73,7 @@ impl<'c> Wake<'c> {
             while sleeping != 0 {
                 let bit = sleeping & sleeping.wrapping_neg();
                 let before = bed.sleeping.fetch_and(!bit, Ordering::AcqRel);
+                step!(both "wake.one.bit");
                 if before & bit != 0 && self.shake(word * 64 + bit.trailing_zeros() as usize) {
                     return true;
                 }
@@ -90,7 +92,9 @@ impl<'c> Wake<'c> {
     pub(crate) fn wake_all(&self) {
         for bed in self.beds {
             bed.searching.store(0, Ordering::SeqCst);
+            step!(parent "wake.all.searching");
             bed.sleeping.store(0, Ordering::SeqCst);
+            step!(parent "wake.all.sleeping");
         }
         fence(Ordering::SeqCst);
         for seat in 0..self.seats.len() {
@@ -106,6 +110,7 @@ impl<'c> Wake<'c> {
             return false;
         }
         self.beds[seat / 64].searching.fetch_or(1 << (seat % 64), Ordering::SeqCst);
+        step!(worker "search.bit");
         true
     }
 
@@ -114,6 +119,7 @@ impl<'c> Wake<'c> {
     /// The caller looks at the ring once more afterwards: a producer may have relied on the bit.
     pub(crate) fn found(&self, seat: usize) {
         self.beds[seat / 64].searching.fetch_and(!(1 << (seat % 64)), Ordering::SeqCst);
+        step!(worker "search.end");
         // PAIRS search.
         fence(Ordering::SeqCst);
     }
@@ -132,16 +138,21 @@ impl<'c> Wake<'c> {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
         let park = &*self.seats[seat].park;
         park.store(0, Ordering::Relaxed);
+        step!(worker "sleep.park");
         // PAIRS notified: whoever clears the bit sees `park` armed.
         bed.sleeping.fetch_or(bit, Ordering::SeqCst);
+        step!(worker "sleep.bit");
         // PAIRS sleep.
         fence(Ordering::SeqCst);
         let found = has_work();
         if !found {
+            step!(worker "sleep.looked");
             futex_wait(park, 0, timeout);
+            step!(worker "sleep.woken");
         }
         // Still set after a signal or at the last moment: no notifier has chosen this worker.
         let was_chosen = bed.sleeping.fetch_and(!bit, Ordering::SeqCst) & bit == 0;
+        step!(worker "sleep.end");
         if !was_chosen {
             // PAIRS sleep.
             fence(Ordering::SeqCst);
@@ -154,7 +165,9 @@ impl<'c> Wake<'c> {
     pub(crate) fn forget(&self, seat: usize) {
         let (bed, mask) = (&self.beds[seat / 64], !(1 << (seat % 64)));
         bed.sleeping.fetch_and(mask, Ordering::SeqCst);
+        step!(parent "forget.sleeping");
         bed.searching.fetch_and(mask, Ordering::SeqCst);
+        step!(parent "forget.searching");
     }
 
     /// Wakes whoever sits there. False: a bit without a seat, which only a worker gone wild sets.
@@ -162,7 +175,9 @@ impl<'c> Wake<'c> {
         let Some(seat) = self.seats.get(seat) else { return false };
         // PAIRS notified.
         seat.park.store(1, Ordering::Release);
+        step!(both "shake.park");
         futex_wake(&*seat.park, 1);
+        step!(both "shake.woken");
         true
     }
 }

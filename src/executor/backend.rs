@@ -89,6 +89,7 @@ pub(super) struct OwnedName(pub(super) SegmentName);
 impl Drop for OwnedName {
     fn drop(&mut self) {
         let _ = sys::unlink(&self.0);
+        step!(parent "name.unlinked");
     }
 }
 

@@ -275,6 +275,7 @@ impl Builder {
 
         // From here on the name goes with the plan.
         let (name, control) = make_control(backend, (self.task_slots, seats), budget, nesting)?;
+        step!(parent "build.segment");
         let control = Arc::new(control);
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
@@ -321,6 +322,7 @@ impl Builder {
         }
         let supervisor =
             supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
+        step!(parent "build.supervised");
         let executor = Executor { backend, desk, office, supervisor: Some(supervisor) };
         // An error drops the executor, and with it all that was started.
         executor.office.wait_until_ready()?;

@@ -110,6 +110,7 @@ impl Process {
         let ids = (new_heap_id(), plan.family);
         let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat);
         let heap = heap.map_err(step("making its result heap"))?;
+        step!(parent "spawn.heap");
         let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
         let mut command = Command::new("/proc/self/exe");
         if let Some(program) = std::env::args_os().next() {
@@ -120,6 +121,7 @@ impl Process {
         let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
         let mut child = child.map_err(step("starting /proc/self/exe"))?;
         let pid = child.id();
+        step!(parent "spawn.started");
         let pidfd = PidFd::open(pid).map_err(|error| {
             // Without a descriptor it could not be watched. Not reaped yet, so the pid is its own.
             let _ = child.kill();
@@ -129,12 +131,15 @@ impl Process {
         let process = Self::new(pid, Life::Process(pidfd), ours);
         // Before the greeting: the worker may have finished a task by the time that it returns.
         let heap = Arc::new(heap);
+        step!(parent "spawn.watched");
         desk.seat_heap(seat, Arc::clone(&heap));
+        step!(parent "spawn.seated");
         if let Err(error) = process.greet(plan, desk, seat, &heap) {
             process.kill();
             process.bury();
             return Err(step("greeting it")(error));
         }
+        step!(parent "spawn.greeted");
         Ok(process)
     }
 
@@ -199,6 +204,11 @@ impl Process {
         }
     }
 
+    /// Tells whether somebody has stopped the process. Its number is its own until it is reaped.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.life, Life::Process(_)) && sys::is_stopped(self.pid)
+    }
+
     /// Reaps the process or the thread.
     pub(super) fn bury(mut self) -> Death {
         let pidfd = match &mut self.life {
@@ -219,6 +229,7 @@ impl Process {
         let control = desk.control();
         control.introduce();
         Releases::over(&control.seats()[seat].releases.0).clear();
+        step!(parent "greet.cleared");
         control.seats()[seat].leave.store(0, Ordering::SeqCst);
         let hello = hello(plan, desk, seat, heap);
         let args = sys::reopen_read_only(desk.heap().fd())?;

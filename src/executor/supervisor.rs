@@ -4,6 +4,8 @@
 //! pidfd and on each worker's socket; everything that it does is an answer to one of them, or to a
 //! task's deadline.
 
+mod stopped;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::thread::{self, JoinHandle};
@@ -113,7 +115,10 @@ impl Supervisor {
             if orders.killed || self.desk.is_spoiled() {
                 self.processes().for_each(Process::kill);
             }
-            let alarm = self.desk.check_deadlines();
+            let (alarm, waits_long) = self.desk.check_deadlines();
+            if waits_long {
+                self.end_stopped();
+            }
             self.kill_condemned();
             let vacant = self.note_vacancies();
             let queued = if orders.closing || vacant { self.desk.count_queued() } else { 0 };
@@ -129,12 +134,14 @@ impl Supervisor {
             if orders.closing && events.is_empty() && !self.has_progressed() {
                 self.desk.set_right();
                 self.desk.control().wake().wake_all();
+                self.end_stopped();
             }
             for event in events {
                 self.handle(event, orders.closing);
             }
         }
         self.desk.settle();
+        step!(parent "closing.settled");
     }
 
     /// Tells whether tasks were finished since this was last asked.
@@ -154,6 +161,7 @@ impl Supervisor {
     fn make_known(&mut self, orders: Orders) {
         let control = self.desk.control();
         if orders.closing && control.header().closing.swap(1, Ordering::SeqCst) == 0 {
+            step!(parent "closing.set");
             control.wake().wake_all();
         }
         let workers = orders.workers as usize;
@@ -179,6 +187,7 @@ impl Supervisor {
         for index in self.desk.condemned() {
             if let Some(Seat::Taken(process)) = self.seats.get(index) {
                 process.kill();
+                step!(parent "doom.killed");
             }
         }
     }
@@ -291,6 +300,7 @@ impl Supervisor {
         let pid = process.pid;
         self.breaker.started();
         self.office.enlist(pid);
+        step!(parent "worker.enlisted");
         event!("worker ready", pid = pid, seat = index);
         self.announce_start();
     }
@@ -315,6 +325,7 @@ impl Supervisor {
         };
         let Process { pid, ready, since, leaving, failed, .. } = process;
         let death = process.bury();
+        step!(parent "bury.reaped");
         let left = death == Death::Code(0) && (closing || leaving.is_some());
         let unasked = !left && !self.desk.is_condemned(index) && !self.office.orders().killed;
         if index >= self.workers || left && leaving == Some(true) {

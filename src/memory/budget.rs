@@ -42,6 +42,7 @@ impl Budget {
             return Err(self.left());
         }
         self.held().fetch_add(bytes, Ordering::SeqCst);
+        step!(both "budget.taken");
         let (all, budget) = (self.control.held_bytes(), self.limit());
         if all <= budget {
             return Ok(());
@@ -58,10 +59,12 @@ impl Budget {
     /// Counts `bytes` that exist already, whether the budget holds them or not.
     pub(crate) fn adopt(&self, bytes: u64) {
         self.held().fetch_add(bytes, Ordering::SeqCst);
+        step!(parent "budget.adopted");
     }
 
     pub(crate) fn give_back(&self, bytes: u64) {
         self.held().fetch_sub(bytes, Ordering::SeqCst);
+        step!(both "budget.given");
     }
 
     /// Tells whether this process is the holder, and not a fork of it.

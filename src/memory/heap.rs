@@ -289,6 +289,7 @@ impl Heap {
         if sys::punch(self.fd(), self.offset_of(pages), pages.len * PAGE).is_err() {
             return false;
         }
+        step!(both "heap.punched");
         state.warm.take(pages);
         self.budget.give_back(pages.len * PAGE);
         true

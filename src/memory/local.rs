@@ -150,6 +150,7 @@ impl LocalHeap {
     pub(crate) fn give(&self, lease: Arc<Lease>) {
         let mut given = lock(&self.given);
         given.leases.entry(lease.place().offset).or_insert((lease, 0)).1 += 1;
+        step!(worker "result.given");
     }
 
     /// Takes back what the parent has released. True: the parent holds more releases than fit.
@@ -164,6 +165,7 @@ impl LocalHeap {
                 *count -= 1;
                 if *count == 0 {
                     leases.remove(&offset);
+                    step!(worker "reclaim.freed");
                 }
             }
         }

@@ -186,6 +186,7 @@ impl RemoteHeap {
             state.backlog.pop();
         }
         seat.backlog.store(u32::from(!state.backlog.is_empty()), Ordering::Release);
+        step!(parent "release.backlog");
     }
 
     fn budget(&self) -> Budget {

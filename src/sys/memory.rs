@@ -170,6 +170,7 @@ impl Segment {
         let fd = check(unsafe { libc::shm_open(c_name.as_ptr(), flags, 0o600) })?;
         // SAFETY: the call succeeded, so `fd` is open and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        step!(parent "segment.named");
         Self::fill(&fd, len).and_then(|()| Self::open(name, len)).inspect_err(|_| {
             let _ = unlink(name);
         })

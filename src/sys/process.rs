@@ -24,6 +24,11 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     stat(pid, 22)?.parse().ok()
 }
 
+/// Tells whether a process was stopped by a signal, and not continued yet. In doubt it was not.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    stat(pid, 3).as_deref() == Some("T")
+}
+
 /// A field of the process's line in proc(5), numbered as there, from 3 on.
 fn stat(pid: u32, field: usize) -> Option<String> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

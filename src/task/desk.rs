@@ -195,6 +195,7 @@ impl Desk {
             let held = Held { _block: block, _attached: attached };
             lock(&self.records[index as usize]).held = Some(held);
         }
+        step!(parent "post.held");
         self.publish(index, draft, code, (offset, len), &inline[..words])
     }
 
@@ -213,6 +214,7 @@ impl Desk {
     ) -> u32 {
         let generation = draft.publish(code, place, inline);
         self.push(index);
+        step!(parent "post.pushed");
         if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.
             self.lose_queued();

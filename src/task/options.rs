@@ -21,8 +21,9 @@ impl TaskOptions {
     /// Ends the task if it runs longer, with [`TaskError::DeadlineExceeded`].
     ///
     /// Counted from the start of the run, not of the waiting. Its worker is killed and replaced;
-    /// other tasks do not notice. With a [`Backend`] other than processes it runs to its end, and
-    /// has the error then.
+    /// other tasks do not notice. Should the task wait for longer than it may run, workers that
+    /// were stopped (SIGSTOP) while they had no task are replaced, too. With a [`Backend`] other
+    /// than processes it runs to its end, and has the error then.
     ///
     /// [`Backend`]: crate::Backend
     /// [`TaskError::DeadlineExceeded`]: crate::TaskError::DeadlineExceeded

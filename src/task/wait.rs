@@ -60,7 +60,9 @@ impl Desk {
             if let Ok(word) = mark
                 && timeout != Some(Duration::ZERO)
             {
+                step!(parent "join.marked");
                 futex_wait(slot.futex(), word, timeout);
+                step!(parent "join.woken");
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
                 return Some(outcome);

@@ -58,6 +58,7 @@ impl Job<'_> {
         }
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
         let args = running.arguments(&mut inline.0);
+        step!(worker "task.arguments");
         let start = if args.is_inline() {
             Some(NonNull::from(&inline).cast())
         } else {
@@ -71,12 +72,14 @@ impl Job<'_> {
             }
             None => Err(Report::Code),
         };
+        step!(worker "task.called");
         let (ending, place) = match outcome {
             // Nobody will read it, so it need not be given away.
             Ok(_) if running.is_detached() => (Ending::Done, ResultPlace::default()),
             Ok(result) => (Ending::Done, result.map(ResultBytes::hand_over).unwrap_or_default()),
             Err(report) => (Ending::Failed, report_place(&report)),
         };
+        step!(worker "task.placed");
         let finished = running.finish(ending, &place);
         if finished.doomed {
             self.worker.bear_doom(self.slot, &place);
@@ -84,10 +87,12 @@ impl Job<'_> {
         }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
+            step!(worker "task.woken");
         }
         if finished.ring {
             self.worker.bell.ring();
         }
+        step!(worker "task.told");
         self.worker.control.gate().finished();
         self.worker.count_finished();
         if self.worker.tie.is_process() {

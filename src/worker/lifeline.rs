@@ -61,7 +61,9 @@ impl Lifeline {
 
     /// Takes the segment's name away, so that nothing is left, and ends the process.
     fn leave(&self) -> ! {
+        step!(worker "orphan.alone");
         let _ = sys::unlink(&self.segment);
+        step!(worker "orphan.unlinked");
         sys::exit_now(EXIT_ORPHAN)
     }
 
@@ -78,6 +80,7 @@ impl Lifeline {
                     match map.zip(base) {
                         Some((map, base)) => {
                             memory::register(id, access, base, bytes);
+                            step!(worker "fetch.mapped");
                             foreign.keep(id, access, map);
                             self.mapped.store(foreign.heaps.len(), Ordering::Relaxed);
                         }
@@ -138,6 +141,7 @@ pub(super) fn fetch(id: u64, access: Access) -> bool {
     // Each who asks gets an answer of his own, so none that was there before is needed.
     foreign.refused.remove(&(id, access));
     line.tell(&FromWorker::WantHeap { id, writable: access == Access::Write });
+    step!(worker "fetch.asked");
     loop {
         if foreign.has(id, access) {
             return true;

@@ -73,8 +73,11 @@ pub(super) fn run(origin: &Origin) -> ! {
     else {
         sys::exit_now(EXIT_FAILED)
     };
+    step!(worker "start.socket");
     let death = prepare(origin);
+    step!(worker "start.prepared");
     let Ok(Some(message)) = socket.receive() else { origin.leave() };
+    step!(worker "start.hello");
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
         sys::exit_now(EXIT_FAILED)
     };
@@ -130,6 +133,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let (slots, seats) = (hello.slots as u32, hello.seats as u32);
     let control = Control::attach(&segment_name(hello), slots, seats);
     let control = Arc::new(control.map_err(say("control segment"))?);
+    step!(worker "start.control");
     let seat = hello.seat as usize;
     if seat >= control.seats().len() {
         return Err("there is no such seat".to_owned());
@@ -137,6 +141,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let args = sys::reserve(args.as_fd(), hello.heap_bytes, false).map_err(say("argument heap"))?;
     let base = NonNull::new(args.as_mut_ptr()).ok_or("argument heap: no address")?;
     memory::register(hello.args_heap, Access::Read, base, hello.heap_bytes);
+    step!(worker "start.arguments");
     let ids = (hello.result_heap, hello.family);
     let huge_pages = hello.huge_pages != 0;
     let upkeep = Upkeep { retain_bytes: hello.retain_bytes, huge_pages };
@@ -145,6 +150,7 @@ fn attach(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Worker, String> {
     let heap = Arc::new(heap.map_err(say("result heap"))?);
     let local = LocalHeap::install(heap, Arc::clone(&control), seat);
     memory::fetch_with(lifeline::fetch);
+    step!(worker "start.results");
     let bell = Arc::new(Bell::from_fd(EventFd::from_fd(bell), Arc::clone(&control)));
     let terms = terms(hello).map_err(say("/proc/self/statm"))?;
     Ok(Worker {
@@ -206,6 +212,7 @@ impl Worker {
         if let Err(cause) = self.work() {
             fail(Lifeline::get(), true, cause);
         }
+        step!(worker "leave.exit");
         std::process::exit(0);
     }
 
@@ -213,13 +220,16 @@ impl Worker {
     /// has failed, and why.
     pub(super) fn work(&mut self) -> Result<(), String> {
         self.start()?;
+        step!(worker "start.done");
         self.tie.tell(&FromWorker::Ready);
+        step!(worker "start.ready");
         loop {
             match self.next() {
                 Next::Task(index) => self.run(index),
                 Next::Close => return Ok(()),
                 Next::Leave { idle } => {
                     self.tie.tell(&FromWorker::Leaving { idle });
+                    step!(worker "leave.told");
                     return Ok(());
                 }
             }
@@ -333,6 +343,7 @@ impl Worker {
             // Nobody else writes it, so this is cheaper than an atomic addition.
             count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+        step!(worker "task.counted");
         if self.local.has_release() {
             self.reclaim();
         }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod footprint;
 pub mod process;
 
 use std::fs;
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Wake, Waker};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use wharf::Executor;
 
@@ -34,6 +36,8 @@ impl Gate {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("wharf-gate-{}-{count}", std::process::id());
         let folder = std::env::temp_dir().join(name);
+        // What a killed process of the same number has left.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a folder for the gate");
         for pipe in ["entry", "exit"] {
             let made = std::process::Command::new("mkfifo").arg(folder.join(pipe)).status();
@@ -144,4 +148,51 @@ pub fn segments_of(pid: u32) -> Vec<String> {
     let entries = fs::read_dir("/dev/shm").expect("/dev/shm can be read");
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|n| n.starts_with("wharf-") && n.contains(&format!("-{pid}-"))).collect()
+}
+
+/// Waits for something that has to happen.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it did not come to this: {what}");
+        thread::yield_now();
+    }
+}
+
+/// Lets each worker answer: as many tasks as there are workers, all at the same time.
+pub fn roll_call(executor: &Executor) {
+    fn answer(path: &str) -> u32 {
+        Gate::pass(path);
+        std::process::id()
+    }
+    let gate = Gate::new();
+    let tasks: Vec<_> = (0..executor.workers())
+        .map(|_| executor.submit(answer, (gate.path(),)).expect("the pool goes on"))
+        .collect();
+    tasks.iter().for_each(|_| gate.wait_for_entry());
+    gate.open();
+    let mut pids: Vec<u32> = tasks.into_iter().map(|t| t.join().expect("a pid")).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), executor.workers());
+}
+
+/// Runs `f` on a thread of its own, and returns when that sleeps.
+pub fn asleep_in<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    f: impl FnOnce() -> T + Send + 'scope,
+) -> thread::ScopedJoinHandle<'scope, T> {
+    let (sender, receiver) = channel();
+    let thread = scope.spawn(move || {
+        // SAFETY: always allowed.
+        sender.send(unsafe { libc::gettid() }).expect("it is awaited");
+        f()
+    });
+    let stat = format!("/proc/self/task/{}/stat", receiver.recv().expect("it is sent"));
+    let is_asleep = || {
+        let stat = fs::read_to_string(&stat).expect("the thread is there");
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"))
+    };
+    wait_until("the thread sleeps", is_asleep);
+    thread
 }

@@ -3,14 +3,13 @@
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
-use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Instant;
 
 use wharf::{Builder, Executor, Shared, TaskError, TaskHandle};
 
-use super::common::{DEADLINE, Gate, segments_of};
+use super::common::Gate;
+use super::common::footprint::Footprint;
+pub use super::common::{asleep_in, roll_call, wait_until};
 use super::faults::End;
 
 pub const WORKERS: usize = 2;
@@ -21,51 +20,6 @@ pub const LARGE_WORDS: usize = 10_000;
 /// More than the arguments of any trial need at a time, in small blocks and in large ones.
 const SMALL_BALLAST: usize = 300;
 const LARGE_BALLAST: usize = 16 << 20;
-
-/// What this process holds that an executor may hold, too.
-#[derive(Debug, PartialEq)]
-struct Footprint {
-    descriptors: Vec<String>,
-    mappings: Vec<String>,
-    segments: Vec<String>,
-    has_children: bool,
-}
-
-impl Footprint {
-    fn take() -> Self {
-        let entries = fs::read_dir("/proc/self/fd").expect("it can be read");
-        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-        let own = format!("/proc/{}/fd", process::id());
-        let targets = targets.map(|target| target.to_string_lossy().into_owned());
-        let mut descriptors: Vec<_> = targets.filter(|target| *target != own).collect();
-        descriptors.sort();
-        let maps = fs::read_to_string("/proc/self/maps").expect("it can be read");
-        let ours = maps.lines().filter(|line| line.contains("wharf-") || line.contains("/memfd:"));
-        Self {
-            descriptors,
-            mappings: ours.map(str::to_owned).collect(),
-            segments: segments_of(process::id()),
-            has_children: has_children(),
-        }
-    }
-}
-
-fn has_children() -> bool {
-    // SAFETY: all fields are integers and pointers, for which zero is a value.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is writable and of the type asked for.
-    unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) == 0 }
-}
-
-/// Waits for something that has to happen.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "it did not come to this: {what}");
-        thread::yield_now();
-    }
-}
 
 /// Runs `body` alone in this process, and checks that nothing is left of it.
 pub fn without_a_trace<T>(name: &str, body: impl FnOnce() -> T) -> T {
@@ -121,24 +75,6 @@ fn ballast(executor: &Executor) -> u64 {
     let large = executor.array::<u8>(LARGE_BALLAST).expect("memory");
     drop((small, large));
     executor.stats().held_bytes
-}
-
-/// Lets each worker answer: as many tasks as there are workers, all at the same time.
-pub fn roll_call(executor: &Executor) {
-    fn answer(path: &str) -> u32 {
-        Gate::pass(path);
-        process::id()
-    }
-    let gate = Gate::new();
-    let tasks: Vec<_> = (0..executor.workers())
-        .map(|_| executor.submit(answer, (gate.path(),)).expect("the pool goes on"))
-        .collect();
-    tasks.iter().for_each(|_| gate.wait_for_entry());
-    gate.open();
-    let mut pids: Vec<u32> = tasks.into_iter().map(|t| t.join().expect("a pid")).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    assert_eq!(pids.len(), executor.workers());
 }
 
 /// What neighbours do: some return little, some much.
@@ -231,26 +167,6 @@ pub fn check_end(name: &str, end: End, task: &str, outcome: Result<(), TaskError
 pub fn panics(name: &str, f: impl FnOnce()) {
     let payload = panic::catch_unwind(AssertUnwindSafe(f));
     std::mem::forget(payload.expect_err(name));
-}
-
-/// Runs `f` on a thread of its own, and returns when that sleeps.
-pub fn asleep_in<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    f: impl FnOnce() -> T + Send + 'scope,
-) -> thread::ScopedJoinHandle<'scope, T> {
-    let (sender, receiver) = channel();
-    let thread = scope.spawn(move || {
-        // SAFETY: always allowed.
-        sender.send(unsafe { libc::gettid() }).expect("it is awaited");
-        f()
-    });
-    let stat = format!("/proc/self/task/{}/stat", receiver.recv().expect("it is sent"));
-    let is_asleep = || {
-        let stat = fs::read_to_string(&stat).expect("the thread is there");
-        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"))
-    };
-    wait_until("the thread sleeps", is_asleep);
-    thread
 }
 
 /// A check that sees nothing would prove nothing.

@@ -1,8 +1,8 @@
 //! How a task ends without its worker: cancelled, taken from it, lost with it, overwritten.
 
 use super::{
-    DONE, DOOMED, DRAFT, FAILED, FREE, GENERATION_SHIFT, LOST, OWNER, OWNER_SHIFT, READY, RUNNING,
-    STATE, Slot, generation_of, word_of,
+    DONE, DOOMED, DRAFT, FAILED, FREE, Finished, GENERATION_SHIFT, LOST, OWNER, OWNER_SHIFT, READY,
+    RUNNING, STATE, Slot, WAITED, WATCHED, ending_of, generation_of, word_of,
 };
 use crate::sync::Ordering;
 
@@ -25,6 +25,20 @@ impl Slot {
     pub(crate) fn doomed(&self) -> Option<u16> {
         let word = self.word.load(Ordering::Acquire);
         (word & STATE == DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
+    }
+
+    /// Supervisor: the seat whose worker runs the task, condemned or not.
+    pub(crate) fn runner(&self) -> Option<u16> {
+        let word = self.word.load(Ordering::Acquire);
+        matches!(word & STATE, RUNNING | DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
+    }
+
+    /// Supervisor: what the worker had to do that ended the task, if nobody has collected it yet.
+    pub(crate) fn owed(&self, generation: u32) -> Finished {
+        let word = self.word.load(Ordering::Acquire);
+        let is_kept = generation_of(word) == word_of(generation) && ending_of(word).is_some();
+        let has = |flag| is_kept && word & flag != 0;
+        Finished { wake: has(WAITED), ring: has(WATCHED), ..Finished::default() }
     }
 
     /// Supervisor: queues the task again that a dead worker was running, unless it was condemned
@@ -81,7 +95,10 @@ impl Slot {
         while which(word) {
             let next = to(word);
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((word >> GENERATION_SHIFT) as u32),
+                Ok(_) => {
+                    step!(parent "slot.change");
+                    return Some((word >> GENERATION_SHIFT) as u32);
+                }
                 Err(seen) => word = seen,
             }
         }

@@ -19,8 +19,10 @@ impl Slot {
     pub(crate) fn note_range(&self, range: Range<u64>) {
         // In this order: whichever of the two is old, the range in between is empty.
         self.inline_args[AT].store(u64::MAX, Ordering::Relaxed);
+        step!(worker "loop.cleared");
         // PAIRS note.
         self.inline_args[END].store(range.end, Ordering::Release);
+        step!(worker "loop.bounded");
         self.inline_args[AT].store(range.start, Ordering::Release);
     }
 

@@ -35,13 +35,18 @@ impl<'s> Draft<'s> {
     pub(crate) fn publish(self, code: u64, offset: u64, len: u64, inline: &[u64]) {
         let slot = self.slot;
         slot.code.store(code, Ordering::Relaxed);
+        step!(parent "publish.code");
         slot.args_offset.store(offset, Ordering::Relaxed);
+        step!(parent "publish.offset");
         slot.args_len.store(len, Ordering::Relaxed);
+        step!(parent "publish.len");
         for (cell, word) in slot.inline_args.iter().zip(inline) {
             cell.store(*word, Ordering::Relaxed);
+            step!(parent "publish.word");
         }
         // PAIRS task-visible.
         slot.word.store(word_of(self.generation) | READY, Ordering::Release);
+        step!(parent "publish.ready");
         std::mem::forget(self);
     }
 }
@@ -116,6 +121,7 @@ impl<'s> Running<'s> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
+                    step!(worker "slot.finish");
                     return Finished {
                         wake: word & WAITED != 0,
                         ring: word & WATCHED != 0,
@@ -191,5 +197,6 @@ impl Drop for Collected<'_> {
         let next = word_of(self.generation().wrapping_add(1));
         // PAIRS slot-free.
         self.slot.word.store(next | FREE, Ordering::Release);
+        step!(parent "slot.free");
     }
 }

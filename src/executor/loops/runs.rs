@@ -216,6 +216,7 @@ impl<'e> Loop<'e> {
         while let Some(run) = runs.handles.pop_front() {
             let (index, generation) = run.key();
             let outcome = run.join();
+            step!(parent "loop.joined");
             match outcome {
                 Ok(part) => {
                     progress.take(part);
@@ -252,6 +253,7 @@ impl<'e> Loop<'e> {
         // No note yet.
         words[INLINE_ARGS_WORDS - 2] = u64::MAX;
         let generation = self.desk.post_run(index, draft, self.code.0, &words);
+        step!(parent "loop.posted");
         let desk = Arc::clone(self.desk);
         runs.handles.push_back(TaskHandle::new(desk, index, generation, self.outline.name));
         Ok(true)

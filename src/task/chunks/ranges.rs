@@ -108,6 +108,7 @@ fn run<'w>(
             let start = chunk * order.chunk;
             in_loop.set_chunk(start..(start + order.chunk).min(order.units));
             call(chunk, &mut inner)?;
+            step!(worker "loop.called");
             slot.note_progress(chunk + 1);
         }
         Ok(())

@@ -59,12 +59,15 @@ impl Desk {
     /// results in it are in use. True: it was running a task.
     pub(crate) fn bury(&self, seat: usize, loss: &Loss) -> bool {
         self.control.wake().forget(seat);
+        step!(parent "bury.forgotten");
         let heap = lock(&self.heaps[seat]).clone();
         let mut was_running = false;
         for index in 0..self.records.len() {
             was_running |= self.lose_running(index, seat as u16, loss);
         }
+        step!(parent "bury.lost");
         self.restore_slots();
+        step!(parent "bury.restored");
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
         // was just reading one holds the record's lock, and has what it needs when the lock is
         // free.
@@ -75,8 +78,10 @@ impl Desk {
             if let Some(heap) = &heap {
                 heap.retire();
             }
+            step!(parent "bury.retired");
             *lock(&self.heaps[seat]) = None;
             self.control.seats()[seat].held_bytes.store(0, Ordering::SeqCst);
+            step!(parent "bury.uncounted");
         }
         // It may have marked the bell as rung and not rung it.
         self.bell.heard();
@@ -85,6 +90,7 @@ impl Desk {
         if !self.mend_ring() {
             self.spoil();
         }
+        step!(parent "bury.mended");
         self.control.wake().wake_all();
         was_running
     }

@@ -69,6 +69,7 @@ impl Desk {
         }
         record.loss = Some((generation, Loss::Cancelled));
         drop(record);
+        step!(parent "cancel.recorded");
         futex_wake(slot.futex(), u32::MAX);
         self.control.gate().finished();
         // No worker rings for this end: whoever polled the handle would never be woken.
@@ -88,6 +89,7 @@ impl Desk {
         // The burial waits for the record's lock before it looks for a reason.
         record.loss = Some((generation, loss));
         drop(record);
+        step!(parent "doom.recorded");
         self.condemned.store(1, Ordering::SeqCst);
         self.bell.ring_anyway();
         true
@@ -137,16 +139,20 @@ impl Desk {
         self.bell.ring_anyway();
     }
 
-    /// Supervisor: condemns tasks whose time is over. Returns how long until the next look.
-    pub(crate) fn check_deadlines(&self) -> Option<Duration> {
+    /// Supervisor: condemns tasks whose time is over. Returns how long until the next look, and
+    /// whether a task waits for longer than it may run.
+    pub(crate) fn check_deadlines(&self) -> (Option<Duration>, bool) {
         let now = Instant::now();
-        let (mut next, mut over) = (None::<Instant>, Vec::new());
+        let (mut next, mut over, mut waits_long) = (None::<Instant>, Vec::new(), false);
+        let mut ended = Vec::new();
         lock(&self.timed).retain_mut(|timed| {
             let slot = &self.control.slots()[timed.index as usize];
             let phase = slot.phase(timed.generation);
             if matches!(phase, Phase::Finished | Phase::Gone) {
+                ended.push((timed.index, timed.generation));
                 return false;
             }
+            waits_long |= phase == Phase::Queued && now >= timed.look_at;
             let look = timed.next_look(phase, now);
             match look {
                 Some(look) => next = Some(next.map_or(look, |at| at.min(look))),
@@ -157,7 +163,34 @@ impl Desk {
         for (index, generation, limit) in over {
             self.doom(index, generation, Loss::Deadline { limit });
         }
-        next.map(|at| at.saturating_duration_since(now))
+        self.see_ended(&ended);
+        (next.map(|at| at.saturating_duration_since(now)), waits_long)
+    }
+
+    /// Supervisor: tells of the ends of tasks once more. A worker that was stopped just when it had
+    /// ended one has told nobody.
+    fn see_ended(&self, ended: &[(u32, u32)]) {
+        for &(index, generation) in ended {
+            let slot = &self.control.slots()[index as usize];
+            let owed = slot.owed(generation);
+            if owed.wake {
+                futex_wake(slot.futex(), u32::MAX);
+            }
+            if owed.ring {
+                self.bell.ring_anyway();
+            }
+        }
+        if !ended.is_empty() {
+            self.control.gate().open();
+        }
+    }
+
+    /// Supervisor: tells whether a seat's worker runs a task.
+    pub(crate) fn runs_task(&self, seat: usize) -> bool {
+        let slots = self.control.slots().iter().enumerate();
+        slots.into_iter().any(|(index, slot)| {
+            self.ledger.posted(index).is_some() && slot.runner().map(usize::from) == Some(seat)
+        })
     }
 
     /// Supervisor: a task is queued again, so its time starts anew.

@@ -9,6 +9,7 @@ mod frame;
 mod function;
 #[cfg(any(all(test, not(loom)), fuzzing))]
 pub mod fuzzing;
+mod guard;
 mod handle;
 mod options;
 mod outcome;
@@ -21,6 +22,7 @@ pub use frame::Frame;
 pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
 pub use function::{TaskFn, TaskOutput};
 pub(crate) use function::{code_of, name_of, namer_of, store};
+pub(crate) use guard::{guard, install_panic_hook};
 pub use handle::TaskHandle;
 pub use options::TaskOptions;
 pub(crate) use outcome::Loss;

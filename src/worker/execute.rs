@@ -1,11 +1,6 @@
-//! One task under `catch_unwind`: arguments, call, result, hand-over.
+//! One task: arguments, call, result, hand-over.
 
-use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
 
 use super::lifeline;
@@ -14,28 +9,7 @@ use crate::archive::Report;
 use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
 use crate::memory::{Place, resolve};
 use crate::sys::{Image, exit_now, futex_wake};
-use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result};
-
-/// How many panics are kept an account of.
-const ACCOUNTS_MAX: usize = 4;
-/// What is said of a panic whose payload is neither a `String` nor a `&str`.
-const NO_TEXT: &str = "a panic with a payload that is no text";
-/// What is said where a panic's place is not known.
-const NO_PLACE: &str = "an unknown place";
-
-thread_local! {
-    /// Set while this thread runs a task: the hook keeps an account of a panic then.
-    static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// The hook's accounts of the latest panics of a task, oldest first: while one unwinds,
-    /// destructors may panic too, and catch it.
-    static PANICS: RefCell<VecDeque<Account>> = const { RefCell::new(VecDeque::new()) };
-}
-
-struct Account {
-    message: String,
-    location: String,
-    backtrace: Option<String>,
-}
+use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result, guard};
 
 /// A popped slot, to be claimed and run.
 pub(super) struct Job<'w> {
@@ -115,37 +89,9 @@ fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
     let mut frame = unsafe { Frame::new(start, len) };
-    IN_TASK.set(true);
-    let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
-    IN_TASK.set(false);
-    match called {
-        Ok(Ok(())) => Ok(frame.take_result()),
-        Ok(Err(fault)) => Err(Fault::into(fault)),
-        Err(payload) => {
-            let Account { message, location, backtrace } = account_of(&*payload);
-            drop_payload(payload);
-            Err(Report::Panicked { message, location, backtrace })
-        }
-    }
-}
-
-/// The hook's account of a panic. One that was passed on from another thread did not come to the
-/// hook here; what is kept then is of others, which the task has caught.
-fn account_of(payload: &(dyn Any + Send)) -> Account {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or(NO_TEXT);
-    let kept = PANICS.take().into_iter().rev().find(|account| account.message == text);
-    kept.unwrap_or_else(|| Account {
-        message: text.to_owned(),
-        location: NO_PLACE.to_owned(),
-        backtrace: None,
-    })
-}
-
-/// Drops what a panic carried; its destructor may panic too, and is then left alone.
-fn drop_payload(payload: Box<dyn Any + Send>) {
-    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(second);
+    match guard(|| trampoline(&mut frame))? {
+        Ok(()) => Ok(frame.take_result()),
+        Err(fault) => Err(Fault::into(fault)),
     }
 }
 
@@ -153,39 +99,4 @@ fn drop_payload(payload: Box<dyn Any + Send>) {
 fn report_place(report: &Report) -> ResultPlace {
     let stored = encode_result(report).or_else(|error| encode_result(&Report::Result { error }));
     stored.map(ResultBytes::hand_over).unwrap_or_default()
-}
-
-/// Keeps panics of tasks for the parent instead of printing them; others print as usual.
-///
-/// Where panics abort, nobody could read what is kept, so it is printed.
-pub(super) fn install_panic_hook() {
-    if cfg!(panic = "abort") {
-        return;
-    }
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let in_task = IN_TASK.try_with(Cell::get).unwrap_or(false);
-        let kept = in_task && PANICS.try_with(|accounts| keep(accounts, describe(info))).is_ok();
-        if !kept {
-            usual(info);
-        }
-    }));
-}
-
-fn keep(accounts: &RefCell<VecDeque<Account>>, account: Account) {
-    let mut accounts = accounts.borrow_mut();
-    if accounts.len() == ACCOUNTS_MAX {
-        accounts.pop_front();
-    }
-    accounts.push_back(account);
-}
-
-fn describe(info: &PanicHookInfo<'_>) -> Account {
-    let backtrace = Backtrace::capture();
-    let captured = backtrace.status() == BacktraceStatus::Captured;
-    Account {
-        message: info.payload_as_str().unwrap_or(NO_TEXT).to_owned(),
-        location: info.location().map_or_else(|| NO_PLACE.to_owned(), ToString::to_string),
-        backtrace: captured.then(|| backtrace.to_string()),
-    }
 }

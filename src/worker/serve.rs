@@ -16,6 +16,7 @@ use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat
 use crate::memory::{self, Budget, Heap, LocalHeap, Place};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
+use crate::task::install_panic_hook;
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 const TASK_STACK_BYTES: usize = 8 << 20;
@@ -102,7 +103,7 @@ fn prepare(origin: &Origin) -> io::Result<ParentDeath> {
     }
     sys::name_process(c"wharf-worker");
     sys::ignore_interrupts();
-    execute::install_panic_hook();
+    install_panic_hook();
     Ok(death)
 }
 

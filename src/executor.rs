@@ -3,6 +3,7 @@
 mod breaker;
 mod builder;
 mod environment;
+mod map;
 mod office;
 mod seat;
 mod submit;
@@ -15,6 +16,7 @@ use std::thread::JoinHandle;
 use bytemuck::Pod;
 
 pub use builder::Builder;
+pub use map::Map;
 use office::Office;
 use submit::store_task;
 

@@ -89,9 +89,11 @@ pub use error::{
     BuildError, Death, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Builder, Executor, Stats};
+pub use executor::{Builder, Executor, Map, Stats};
 pub use memory::{Array, ArrayMut, array};
-pub use task::{Argument, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError};
+pub use task::{
+    Argument, Constants, Param, TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError,
+};
 pub use worker::init;
 
 /// What `fuzz/` calls; no part of the API.

@@ -4,6 +4,7 @@
 //! worker; `desk` is the parent's side of the task table, `handle` what the user holds of it.
 
 mod argument;
+mod batch;
 mod desk;
 mod frame;
 mod function;
@@ -17,13 +18,16 @@ mod param;
 mod wait;
 
 pub use argument::Argument;
+pub use batch::Constants;
+pub(crate) use batch::{Batch, ENTRY_WORDS_MAX, Order, Run, batch_code_of, entry_words_for};
 pub(crate) use desk::{Desk, Unavailable, Vacancy};
 pub use frame::Frame;
-pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_result};
+pub(crate) use frame::{Fault, ResultBytes, Trampoline, encode_report};
 pub use function::{TaskFn, TaskOutput};
-pub(crate) use function::{code_of, name_of, namer_of, store};
+pub(crate) use function::{TaskName, code_of, name_of, namer_of, store};
 pub(crate) use guard::{guard, install_panic_hook};
 pub use handle::TaskHandle;
+pub(crate) use handle::value_of;
 pub use options::TaskOptions;
-pub(crate) use outcome::Loss;
+pub(crate) use outcome::{Loss, Outcome};
 pub use param::{Param, View, ViewError};

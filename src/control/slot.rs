@@ -15,8 +15,10 @@
 //! The claim writes the owner in the same instruction.
 
 mod loss;
+mod span;
 mod token;
 
+pub(crate) use span::{SPAN_MAX, Span};
 pub(crate) use token::{Collected, Draft, Running};
 
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};

@@ -61,7 +61,7 @@ pub trait TaskFn<M, A>: Copy + 'static {
     ///
     /// `frame` holds what `store` wrote.
     #[doc(hidden)]
-    unsafe fn call(frame: &mut Frame) -> Result<(), Fault>;
+    unsafe fn call(frame: &mut Frame<'_>) -> Result<(), Fault>;
 }
 
 /// A function that is known by its type alone.
@@ -123,7 +123,7 @@ fn conjure<F: Copy + 'static>() -> F {
     unsafe { NonNull::<F>::dangling().read() }
 }
 
-fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame) -> Result<(), Fault> {
+fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
     // SAFETY: whoever made the frame promised that `store` of this function wrote its arguments.
     unsafe { F::call(frame) }
 }
@@ -173,7 +173,7 @@ macro_rules! task_fn {
                 encoder.words(&positions).map(drop)
             }
 
-            unsafe fn call(frame: &mut Frame) -> Result<(), Fault> {
+            unsafe fn call(frame: &mut Frame<'_>) -> Result<(), Fault> {
                 #[allow(
                     non_snake_case,
                     clippy::too_many_arguments,

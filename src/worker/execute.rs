@@ -1,15 +1,18 @@
 //! One task: arguments, call, result, hand-over.
 
+use std::cell::Cell;
 use std::mem;
 use std::ptr::NonNull;
 
 use super::lifeline;
 use super::serve::{EXIT_CONDEMNED, Worker};
 use crate::archive::Report;
-use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
+use crate::control::{
+    Claim, Ending, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, ResultPlace, Running, Slot, Span,
+};
 use crate::memory::{Place, resolve};
 use crate::sys::{Image, exit_now, futex_wake};
-use crate::task::{Fault, Frame, ResultBytes, Trampoline, encode_result, guard};
+use crate::task::{Fault, Frame, ResultBytes, Run, Trampoline, encode_report, guard};
 
 /// A popped slot, to be claimed and run.
 pub(super) struct Job<'w> {
@@ -22,9 +25,9 @@ pub(super) struct Job<'w> {
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
-    /// False: the task was not to be had.
-    pub(super) fn run(self) -> bool {
-        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return false };
+    /// Returns how many tasks were run; items of a batch count each. 0: it was not to be had.
+    pub(super) fn run(self) -> u64 {
+        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return 0 };
         if running.is_timed() {
             self.worker.bell.ring();
         }
@@ -36,15 +39,17 @@ impl Job<'_> {
             let heap = self.worker.args_heap;
             resolve(&Place { heap, offset: args.offset, len: args.len })
         };
+        let this = Present { job: &self, running: &running, tasks: Cell::new(1) };
         let outcome = match start {
-            Some(start) => call(running.code(), start, args.len as usize),
+            Some(start) => call(running.code(), start, args.len as usize, Some(&this)),
             None => Err(Report::Code),
         };
+        let tasks = this.tasks.get();
         let (ending, place) = match outcome {
             // Nobody will read it, so it need not be given away.
             Ok(_) if running.is_detached() => (Ending::Done, ResultPlace::default()),
             Ok(result) => (Ending::Done, result.map(ResultBytes::hand_over).unwrap_or_default()),
-            Err(report) => (Ending::Failed, report_place(&report)),
+            Err(report) => (Ending::Failed, encode_report(&report, INLINE_RESULT_WORDS)),
         };
         let finished = running.finish(ending, &place);
         if finished.doomed {
@@ -58,16 +63,44 @@ impl Job<'_> {
             self.worker.bell.ring();
         }
         self.worker.control.gate().finished();
-        self.worker.count_finished();
+        self.worker.count_finished(tasks);
         lifeline::forget_old_heaps();
-        true
+        tasks
+    }
+}
+
+/// The task that this worker runs, as a batch sees it.
+struct Present<'j> {
+    job: &'j Job<'j>,
+    running: &'j Running<'j>,
+    tasks: Cell<u64>,
+}
+
+impl Run for Present<'_> {
+    fn span(&self) -> Span<'_> {
+        self.job.slot.span()
+    }
+
+    fn items_max(&self) -> u64 {
+        self.job.worker.tasks_left()
+    }
+
+    fn tell(&self) {
+        self.job.worker.control.gate().finished();
+        if self.running.is_watched() {
+            self.job.worker.bell.ring();
+        }
+    }
+
+    fn count(&self, items: u64) {
+        self.tasks.set(items);
     }
 }
 
 /// Runs the start function. The error is what went wrong, in words.
 pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     let start = resolve(place).ok_or("its arguments are not there")?;
-    match call(code, start, place.len as usize) {
+    match call(code, start, place.len as usize, None) {
         Ok(_) => Ok(()),
         Err(Report::Panicked { message, location, .. }) => {
             Err(format!("panicked at {location}: {message}"))
@@ -81,22 +114,21 @@ pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
 }
 
 /// Calls a trampoline. Panics of the task become reports.
-fn call(code: u64, start: NonNull<u8>, len: usize) -> Result<Option<ResultBytes>, Report> {
+fn call(
+    code: u64,
+    start: NonNull<u8>,
+    len: usize,
+    run: Option<&dyn Run>,
+) -> Result<Option<ResultBytes>, Report> {
     let address = Image::get().address_at(code).ok_or(Report::Code)?;
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
     // lies in this image's code.
     let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
-    let mut frame = unsafe { Frame::new(start, len) };
+    let mut frame = unsafe { Frame::new(start, len, run) };
     match guard(|| trampoline(&mut frame))? {
         Ok(()) => Ok(frame.take_result()),
         Err(fault) => Err(Fault::into(fault)),
     }
-}
-
-/// Stores a report. Without memory for it, one that says so with the numbers fits into the slot.
-fn report_place(report: &Report) -> ResultPlace {
-    let stored = encode_result(report).or_else(|error| encode_result(&Report::Result { error }));
-    stored.map(ResultBytes::hand_over).unwrap_or_default()
 }

@@ -204,12 +204,16 @@ impl Worker {
 
     fn run(&mut self, index: u32) {
         // The ring lies in memory that a worker gone wild may write.
-        if let Some(slot) = self.control.slots().get(index as usize)
-            && (Job { worker: self, slot }.run())
-            && let Some(left) = &mut self.terms.tasks_left
-        {
-            *left = left.saturating_sub(1);
+        let Some(slot) = self.control.slots().get(index as usize) else { return };
+        let tasks = Job { worker: self, slot }.run();
+        if let Some(left) = &mut self.terms.tasks_left {
+            *left = left.saturating_sub(tasks);
         }
+    }
+
+    /// How many tasks this worker may still run.
+    pub(super) fn tasks_left(&self) -> u64 {
+        self.terms.tasks_left.unwrap_or(u64::MAX)
     }
 
     /// Tells whether the worker has done its part, or was asked to leave.
@@ -292,14 +296,14 @@ impl Worker {
         found
     }
 
-    /// Counts a finished task, for the executor's statistics.
+    /// Counts finished tasks, for the executor's statistics.
     ///
     /// Takes back what the parent has released: a worker that is never idle, and whose results are
     /// small, would otherwise keep the memory of earlier ones.
-    pub(super) fn count_finished(&self) {
+    pub(super) fn count_finished(&self, tasks: u64) {
         let count = &self.seat().finished;
         // Nobody else writes it, so this is cheaper than an atomic addition.
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        count.store(count.load(Ordering::Relaxed).wrapping_add(tasks), Ordering::Relaxed);
         if self.local.has_release() {
             self.reclaim();
         }

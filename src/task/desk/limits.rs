@@ -61,7 +61,7 @@ impl Desk {
         }
     }
 
-    fn cancel_queued(&self, index: u32, generation: u32) -> bool {
+    pub(super) fn cancel_queued(&self, index: u32, generation: u32) -> bool {
         let slot = &self.control.slots()[index as usize];
         let mut record = lock(&self.records[index as usize]);
         if !slot.cancel(generation) {

@@ -152,6 +152,7 @@ impl Executor {
             ending: Vec::new(),
             open: 0,
             waiting: 0,
+            posts: 0,
             at: 0,
             unordered: false,
             refill_at: u64::MAX,
@@ -230,6 +231,7 @@ impl<I: Iterator<Item: Argument>, R> Map<'_, I, R> {
         if feed.held() > 0 && !feed.give_away(course) {
             return;
         }
+        course.peek();
         while feed.is_open() && !course.broken && course.waiting == 0 && feed.held() == 0 {
             let most = course.room(course.open, to_the_last);
             if most == 0 {
@@ -273,16 +275,17 @@ impl<I: Iterator<Item: Argument>, R> Map<'_, I, R> {
         }
         self.course.cut();
         let round = gate.announce();
-        self.course.hasten();
-        if !self.stir() {
+        if self.course.hasten() && !self.stir() {
             gate.sleep(round);
         }
     }
 
-    /// Draws what can be drawn. True: there may be a result to take.
+    /// Draws what can be drawn. True: there may be a result to take, or there are batches that were
+    /// not there before.
     fn stir(&mut self) -> bool {
+        let posts = self.course.posts;
         self.fill(true);
-        self.course.is_ready() || self.is_over()
+        self.course.is_ready() || self.is_over() || self.course.posts != posts
     }
 
     /// The error of a fork, once.

@@ -16,7 +16,7 @@ pub(crate) use run::{Run, batch_code_of};
 use super::outcome::Outcome;
 use crate::control::Span;
 use crate::memory::{Lease, Place, RemoteHeap};
-use crate::sync::{Arc, AtomicU32, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering, lock};
 
 /// Some items of a block, as one task.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,8 @@ pub(crate) struct Batch {
     ended: OnceLock<Ended>,
     /// The entries before this one were read.
     read: AtomicU32,
+    /// The next outcome, if it was looked at before its time.
+    peeked: OnceLock<Mutex<Option<Outcome>>>,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl Batch {
             opened: OnceLock::new(),
             ended: OnceLock::new(),
             read: AtomicU32::new(0),
+            peeked: OnceLock::new(),
         })
     }
 
@@ -153,10 +156,27 @@ impl Batch {
 
     /// Takes the next item's outcome. `None`: it has not ended.
     pub(crate) fn read_next(&self) -> Option<Outcome> {
+        let peeked = self.peeked.get().and_then(|peeked| lock(peeked).take());
+        let outcome = peeked.or_else(|| self.read_entry())?;
+        self.read.fetch_add(1, Ordering::Relaxed);
+        Some(outcome)
+    }
+
+    /// The bytes that the next item's outcome holds, without taking it. Once.
+    pub(crate) fn peek_bytes(&self) -> Option<u64> {
+        if self.peeked.get().is_some() {
+            return None;
+        }
+        let outcome = self.read_entry()?;
+        let bytes = outcome.held_bytes();
+        let _ = self.peeked.set(Mutex::new(Some(outcome)));
+        Some(bytes)
+    }
+
+    fn read_entry(&self) -> Option<Outcome> {
         let read = self.read_count();
         let opened = self.opened.get().filter(|_| read < self.count)?;
         let (ending, place) = opened.entries.read(read, opened.heap.id())?;
-        self.read.store(read + 1, Ordering::Relaxed);
         Some(Outcome::read(ending, &place, Some(&opened.heap), None))
     }
 

@@ -30,6 +30,7 @@ impl Job<'_> {
         let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return 0 };
         if running.is_timed() {
             self.worker.bell.ring();
+            self.worker.control.gate().finished();
         }
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
         let args = running.arguments(&mut inline.0);

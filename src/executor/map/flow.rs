@@ -92,6 +92,11 @@ impl Flow {
         self.size = wanted.min(self.size.max(items * GROWTH));
     }
 
+    /// Tells whether a result has come.
+    pub(super) fn knows_results(&self) -> bool {
+        self.result_bytes > 0
+    }
+
     /// A result had so many bytes.
     pub(super) fn learn_result(&mut self, bytes: u64) {
         let faded = self.result_bytes - self.result_bytes / 16;

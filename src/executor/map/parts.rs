@@ -26,6 +26,8 @@ pub(super) struct Course {
     pub(super) open: u64,
     /// Batches that have no slot yet.
     pub(super) waiting: usize,
+    /// How many batches got one.
+    pub(super) posts: u64,
     /// Where the latest result was found.
     pub(super) at: usize,
     pub(super) unordered: bool,
@@ -207,7 +209,7 @@ impl Course {
         let Run { items, first, count } = run;
         let run = Run { items: Arc::clone(items), first: *first, count: *count };
         self.parts[at] = Part::Posted(run, Posted { index, generation, batch });
-        self.waiting -= 1;
+        (self.waiting, self.posts) = (self.waiting - 1, self.posts + 1);
     }
 
     /// Takes a result: the next in order, or any.
@@ -330,6 +332,26 @@ impl Course {
         true
     }
 
+    /// Looks how large a result is, where none has been taken yet: the first may be slow.
+    pub(super) fn peek(&mut self) {
+        if self.flow.knows_results() {
+            return;
+        }
+        for part in &self.parts {
+            let batch = match part {
+                Part::Posted(_, posted) => {
+                    self.desk.open_batch(posted.index, posted.generation, &posted.batch);
+                    &posted.batch
+                }
+                Part::Ended { batch, .. } => batch,
+                Part::Waiting(_) | Part::Lost { .. } => continue,
+            };
+            if let Some(bytes) = batch.peek_bytes() {
+                return self.flow.learn_result(bytes);
+            }
+        }
+    }
+
     fn learn(&mut self, outcome: &Outcome) {
         let bytes = outcome.held_bytes();
         self.flow.learn_result(bytes);
@@ -408,31 +430,45 @@ impl Course {
         Some(Run { items: Arc::clone(&run.items), first, count })
     }
 
-    /// Asks the workers to tell of the next item that ends, where it could be taken then.
-    pub(super) fn hasten(&self) {
-        for posted in self.awaited() {
-            self.desk.hasten(posted.index, posted.generation);
+    /// Asks the workers to tell of the next item that ends, where it could be taken then, and of
+    /// the batch that begins next. False: it has begun.
+    pub(super) fn hasten(&self) -> bool {
+        for (at, posted, phase) in self.begun() {
+            if phase == Phase::Running && (self.unordered || at == 0) {
+                self.desk.hasten(posted.index, posted.generation);
+            }
+            if phase == Phase::Queued && !self.desk.mark_start(posted.index, posted.generation) {
+                return false;
+            }
         }
+        true
     }
 
-    /// The batches of which something is to be heard: in order the first, else those that run and
-    /// the first that is queued.
-    fn awaited(&self) -> impl Iterator<Item = &Posted> {
-        let most = if self.unordered { self.parts.len() } else { 1 };
-        let mut queued = false;
-        let posted = self.parts.iter().take(most).filter_map(|part| match part {
-            Part::Posted(_, posted) => Some(posted),
+    /// The batches that run, and the first that is queued: the ring is in order, and so what is
+    /// queued behind that one begins later.
+    fn begun(&self) -> impl Iterator<Item = (usize, &Posted, Phase)> {
+        let posted = self.parts.iter().enumerate().filter_map(|(at, part)| match part {
+            Part::Posted(_, posted) => Some((at, posted)),
             _ => None,
         });
-        posted.take_while(move |posted| {
-            let phase = self.desk.batch_phase(posted.index, posted.generation);
-            !std::mem::replace(&mut queued, phase == Phase::Queued)
-        })
+        let with_phase = posted.map(|(at, posted)| {
+            (at, posted, self.desk.batch_phase(posted.index, posted.generation))
+        });
+        let mut queued = false;
+        with_phase
+            .filter(|(.., phase)| matches!(phase, Phase::Running | Phase::Queued))
+            .take_while(move |(.., phase)| !std::mem::replace(&mut queued, *phase == Phase::Queued))
     }
 
-    /// Wakes `waker` when there may be something to take. False: there may be already.
+    /// Wakes `waker` when there may be something to take, or to give to an idle worker. False:
+    /// there may be already.
     pub(super) fn watch(&self, waker: &Waker) -> bool {
-        self.awaited().all(|posted| self.desk.watch_items(posted.index, posted.generation, waker))
+        self.begun().all(|(_, Posted { index, generation, .. }, phase)| {
+            // What begins after its mark is heard of; what began before is looked at once more, and
+            // so is what is queued behind it.
+            self.desk.watch_items(*index, *generation, waker)
+                && (phase != Phase::Queued || self.desk.mark_start(*index, *generation))
+        })
     }
 
     /// Takes back what has not begun, and leaves the rest to itself.

@@ -32,11 +32,8 @@ impl<I: Iterator<Item: Argument>, R: Returnable> Stream for Map<'_, I, R> {
             map.course.cut();
             if !map.course.is_posted() {
                 map.rest();
-            } else if map.course.watch(context.waker()) {
-                map.course.hasten();
-                if !map.stir() {
-                    return Poll::Pending;
-                }
+            } else if map.course.watch(context.waker()) && map.course.hasten() && !map.stir() {
+                return Poll::Pending;
             }
         }
     }

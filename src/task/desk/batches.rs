@@ -56,6 +56,12 @@ impl Desk {
         }
     }
 
+    /// Asks to be told when a queued batch begins. False: it has begun.
+    pub(crate) fn mark_start(&self, index: u32, generation: u32) -> bool {
+        let slot = self.slot(index);
+        slot.time_mark(generation).is_ok() && slot.phase(generation) == Phase::Queued
+    }
+
     /// Ends a batch that runs before its first item that is not claimed. Returns how many items it
     /// has then; `None`: there was nothing to cut off.
     pub(crate) fn cut(&self, index: u32, generation: u32) -> Option<u32> {

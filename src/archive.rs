@@ -20,7 +20,7 @@ pub use codec::Postcard;
 pub use codec::{Codec, CodecError, MessagePack};
 pub use decode::Returnable;
 pub(crate) use decode::{BadResult, check, decode};
-pub(crate) use encode::{Encoded, checked_usize, encode, read_place, root_of};
+pub(crate) use encode::{Encoded, Series, checked_usize, encode, read_place, root_of};
 pub use encode::{Encoder, Storable};
 pub(crate) use output::Body;
 pub use output::Output;

@@ -85,7 +85,7 @@ pub enum ShareError {
 }
 
 /// Why a task was not accepted.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// The arguments could not be put into shared memory.
@@ -272,6 +272,15 @@ pub enum TaskError {
     DeadlineExceeded {
         /// The deadline, counted from the start of the run.
         limit: Duration,
+        /// The task's name.
+        task: &'static str,
+    },
+    /// An item of a map was not given to the workers: it cannot be stored, or there is no memory
+    /// for it and nothing under way that would give some back. The inner error tells what to do.
+    #[error("an item of task {task} was not submitted: {error}")]
+    NotSubmitted {
+        /// Why not.
+        error: SubmitError,
         /// The task's name.
         task: &'static str,
     },

@@ -5,6 +5,7 @@ mod breaker;
 mod builder;
 mod environment;
 mod loops;
+mod map;
 mod office;
 mod seat;
 mod submit;
@@ -18,6 +19,7 @@ use bytemuck::Pod;
 
 pub use backend::Backend;
 pub use builder::Builder;
+pub use map::Map;
 use office::Office;
 use submit::store_task;
 

@@ -104,11 +104,11 @@ pub use error::{
     BuildError, Death, LoopError, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Backend, Builder, Executor, Stats};
+pub use executor::{Backend, Builder, Executor, Map, Stats};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{
-    Append, Argument, ChunkStart, Chunked, LoopArgument, LoopArguments, Param, Rows, TaskFn,
-    TaskHandle, TaskOptions, TaskOutput, View, ViewError, Zip, rows,
+    Append, Argument, ChunkStart, Chunked, Constants, LoopArgument, LoopArguments, Param, Rows,
+    TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError, Zip, rows,
 };
 pub use worker::init;
 

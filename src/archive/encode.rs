@@ -1,5 +1,7 @@
 //! Writing archives: counted first, then straight into the mapping.
 
+mod series;
+
 use std::alloc::{self, Layout};
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,6 +12,7 @@ use rkyv::rancor::{BoxedError, Source, Strategy};
 use rkyv::ser::sharing::{Share, SharingState};
 use rkyv::ser::{Allocator, Positional, Sharing, Writer};
 use rkyv::{Archive, Serialize};
+pub(crate) use series::Series;
 
 use crate::error::ShareError;
 use crate::memory::{ALIGN, Lease, Place, resolve};
@@ -48,6 +51,8 @@ pub struct Encoder {
     family: u64,
     sharing: Share,
     attached: Vec<Arc<Lease>>,
+    /// The blocks before this one belong to other values than the present one.
+    fresh: usize,
     /// What codecs wrote in the first pass, so that they are run once.
     encoded: VecDeque<Vec<u8>>,
     failure: Option<ShareError>,
@@ -101,6 +106,7 @@ impl Encoder {
             family,
             sharing: Share::new(),
             attached: Vec::new(),
+            fresh: 0,
             encoded: VecDeque::new(),
             failure: None,
         }
@@ -117,10 +123,12 @@ impl Encoder {
         &mut self,
         body: impl Fn(&mut Self) -> Result<(), BoxedError>,
     ) -> Result<(), ShareError> {
-        body(self).map_err(|error| {
-            let failure = self.failure.take();
-            failure.unwrap_or_else(|| ShareError::Encode { cause: error.to_string() })
-        })
+        body(self).map_err(|error| self.failure_of(error))
+    }
+
+    fn failure_of(&mut self, error: BoxedError) -> ShareError {
+        let failure = self.failure.take();
+        failure.unwrap_or_else(|| ShareError::Encode { cause: error.to_string() })
     }
 
     /// Archives a value at the next place; returns the position of its root.
@@ -170,7 +178,7 @@ impl Encoder {
     /// Keeps a block as long as the archive. It must belong to the same executor.
     pub(crate) fn attach(&mut self, lease: &Arc<Lease>) -> Result<(), BoxedError> {
         self.admit(lease.family())?;
-        if !self.attached.iter().any(|kept| Arc::ptr_eq(kept, lease)) {
+        if !self.attached[self.fresh..].iter().any(|kept| Arc::ptr_eq(kept, lease)) {
             self.attached.push(Arc::clone(lease));
         }
         Ok(())

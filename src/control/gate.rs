@@ -1,5 +1,7 @@
 //! Two bells from the workers to the parent: a slot became free to collect, and look at the table.
 
+use std::time::Duration;
+
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::sys::{futex_wait, futex_wake};
 
@@ -31,6 +33,12 @@ impl Gate {
     pub(crate) fn sleep(&self, round: u32) {
         futex_wait(&self.round, round, None);
         step!(parent "gate.slept");
+    }
+
+    /// As [`Gate::sleep`], at most for a time. True: something has happened since `announce`.
+    pub(crate) fn sleep_at_most(&self, round: u32, time: Duration) -> bool {
+        futex_wait(&self.round, round, Some(time));
+        self.round.load(Ordering::Acquire) != round
     }
 
     /// Lets waiting submitters go on. Called after a task was finished or a slot was freed.

@@ -16,9 +16,11 @@
 
 mod loss;
 mod note;
+mod span;
 mod token;
 
 pub(crate) use note::NOTED_ARGS_WORDS;
+pub(crate) use span::{SPAN_MAX, Span};
 pub(crate) use token::{Collected, Draft, Running};
 
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};

@@ -47,6 +47,18 @@ impl Lease {
         self
     }
 
+    /// Writes words into a block of this process's own heap, from word `at` on.
+    pub(crate) fn write(&mut self, at: usize, words: &[u64]) {
+        assert!(matches!(self.home, Home::Own { .. }));
+        assert!((at * 8 + size_of_val(words)) as u64 <= self.place.len);
+        // SAFETY: `at` and all words lie inside the block, as was just checked.
+        let start = unsafe { self.address.cast::<u64>().add(at) };
+        // SAFETY: as above; the mapping is writable, and who has the lease alone has the block.
+        unsafe {
+            start.copy_from_nonoverlapping(std::ptr::NonNull::from(words).cast(), words.len())
+        };
+    }
+
     /// Takes over a block that a worker says it has filled. `None`: no such place in its heap.
     pub(crate) fn remote(
         heap: &Arc<RemoteHeap>,

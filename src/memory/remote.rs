@@ -126,6 +126,11 @@ impl RemoteHeap {
         // Wrapping: a worker may hand over one block many times, whatever it says of its length.
         let mut state = lock(&self.state);
         state.leased_bytes = state.leased_bytes.wrapping_add(place.len);
+        if !state.alive {
+            // An item's result, which is read after its worker's end: from here on it is counted,
+            // as what was leased before that end is since.
+            self.budget().adopt(place.len);
+        }
     }
 
     /// Ends the use of a block: the worker may use it again.

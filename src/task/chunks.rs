@@ -9,7 +9,7 @@ use bytemuck::Pod;
 pub use arguments::{Append, LoopArgument, LoopArguments};
 pub use cut::ChunkStart;
 use cut::{Cut, CutMut};
-pub(crate) use ranges::{CURSORLESS, Order, RangeCode, fill_code, reduce_code};
+pub(crate) use ranges::{CURSORLESS, LoopOrder, RangeCode, fill_code, reduce_code};
 
 use super::argument::Argument;
 use crate::error::LoopError;

@@ -1,5 +1,6 @@
 //! The parent's side of the task table: what each slot's task holds, and what became of it.
 
+mod batches;
 mod caller;
 mod care;
 mod ledger;
@@ -22,6 +23,7 @@ use loops::Cursors;
 pub(crate) use loops::OwnedCursor;
 pub(crate) use vacancy::Vacancy;
 
+use super::batch::Batch;
 use super::outcome::{Kept, Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
 use crate::control::{Bell, Collected, Control, Ending, INLINE_ARGS_WORDS, Phase};
@@ -67,6 +69,8 @@ pub(crate) struct Desk {
 struct Record {
     /// Kept until the task has ended.
     held: Option<Held>,
+    /// What the task runs, if it is a batch.
+    batch: Option<Arc<Batch>>,
     /// Why the task of this generation was lost.
     loss: Option<(u32, Loss)>,
     /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
@@ -93,6 +97,8 @@ struct Watcher {
     index: u32,
     generation: u32,
     waker: Waker,
+    /// It is to be woken whenever the bell is rung.
+    any_ring: bool,
 }
 
 impl Watcher {
@@ -163,7 +169,7 @@ impl Desk {
     }
 
     /// Tells whether a core is free of running and searching workers, so that spinning steals none.
-    pub(super) fn has_idle_core(&self) -> bool {
+    pub(crate) fn has_idle_core(&self) -> bool {
         let present = self.workers().saturating_sub(self.vacant.load(Ordering::Relaxed));
         self.control.wake().awake(present) < self.cores
     }
@@ -247,7 +253,7 @@ impl Desk {
                         return Some(kept);
                     }
                     if self.ledger.posted(index as usize) == Some(generation) {
-                        record.held = None;
+                        (record.held, record.batch) = (None, None);
                         slot.free_overwritten(generation.wrapping_add(1));
                         self.ledger.collected(index as usize, generation);
                         drop(record);
@@ -269,9 +275,18 @@ impl Desk {
 
     /// Wakes `waker` when the task ends. False: it has ended already.
     pub(crate) fn watch(&self, index: u32, generation: u32, waker: &Waker) -> bool {
+        self.watch_for(index, generation, waker, false)
+    }
+
+    /// As [`Desk::watch`]; also when the bell is rung before, perhaps for an item of a batch.
+    pub(crate) fn watch_items(&self, index: u32, generation: u32, waker: &Waker) -> bool {
+        self.watch_for(index, generation, waker, true)
+    }
+
+    fn watch_for(&self, index: u32, generation: u32, waker: &Waker, any_ring: bool) -> bool {
         let mut watchers = lock(&self.watchers);
         watchers.retain(|w| w.index != index || w.generation != generation);
-        watchers.push(Watcher { index, generation, waker: waker.clone() });
+        watchers.push(Watcher { index, generation, waker: waker.clone(), any_ring });
         let watched = self.control.slots()[index as usize].watch_mark(generation).is_ok();
         if !watched {
             watchers.pop();
@@ -291,11 +306,15 @@ impl Desk {
         }
         let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
         let place = collected.result();
-        let heap = if place.heap != 0 || place.attached != 0 {
-            self.heaps.get(usize::from(collected.owner())).and_then(|heap| lock(heap).clone())
+        let batch = record.batch.take();
+        let heap = if place.heap != 0 || place.attached != 0 || batch.is_some() {
+            self.heap_of(collected.owner())
         } else {
             None
         };
+        if let Some(batch) = batch {
+            batch.close(collected.span(), heap.as_ref());
+        }
         Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
     }
 }

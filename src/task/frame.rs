@@ -5,10 +5,10 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use super::argument::Argument;
-use super::chunks::Order;
+use super::batch::Run;
 use super::param::{View, ViewError};
 use crate::archive::{Encoded, Report, Returnable, Storable, checked_usize, encode};
-use crate::control::{Control, INLINE_RESULT_WORDS, ResultPlace, Slot};
+use crate::control::{INLINE_RESULT_WORDS, ResultPlace};
 use crate::error::ShareError;
 use crate::memory::{Lease, LocalHeap};
 use crate::sync::Arc;
@@ -19,18 +19,25 @@ use crate::sync::Arc;
 pub(crate) type Trampoline = fn(&mut Frame<'_>) -> Result<(), Fault>;
 
 /// The arguments of one task, in the worker. Opaque outside the crate.
-pub struct Frame<'w> {
+pub struct Frame<'r> {
+    /// All arguments, or the constant ones in front of an item.
     start: NonNull<u8>,
     len: usize,
+    item: Option<Item>,
+    /// The words of a result that its place holds; a longer one is stored in the heap.
+    inline_words: usize,
     result: Option<ResultBytes>,
-    site: Option<Site<'w>>,
+    run: Option<&'r dyn Run>,
 }
 
-/// Where in shared memory a task runs: what it can tell its parent before it ends.
+/// An item of a batch: the last argument, in a block of its own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Site<'w> {
-    pub(crate) control: &'w Control,
-    pub(crate) slot: &'w Slot,
+struct Item {
+    start: NonNull<u8>,
+    len: usize,
+    /// Where the position of the batch's first item stands, and that of the present one.
+    first: usize,
+    entry: usize,
 }
 
 impl fmt::Debug for Frame<'_> {
@@ -65,27 +72,51 @@ pub(crate) struct ResultBytes {
     encoded: Encoded,
 }
 
-impl<'w> Frame<'w> {
+impl<'r> Frame<'r> {
     /// Looks at `len` bytes of arguments at `start`.
     ///
     /// # Safety
     ///
     /// [`super::store`] wrote them for the trampoline that gets the frame, and they stay unchanged
     /// as long as it runs.
-    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize, site: Option<Site<'w>>) -> Self {
-        Self { start, len, result: None, site }
+    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize, run: Option<&'r dyn Run>) -> Self {
+        let inline_words = INLINE_RESULT_WORDS;
+        Self { start, len, item: None, inline_words, result: None, run }
     }
 
-    /// Where the task runs. `None`: it is no task, but the start function of a worker.
-    pub(super) fn site(&self) -> Option<Site<'w>> {
-        self.site
+    /// Looks at the constants and the items of a batch; the table of positions is read from byte
+    /// `first` of the items on. [`Frame::turn_to`] chooses the item.
+    ///
+    /// # Safety
+    ///
+    /// As [`Frame::new`], for both blocks.
+    pub(super) unsafe fn of_items(
+        (start, len): (NonNull<u8>, usize),
+        (items, items_len): (NonNull<u8>, usize),
+        first: usize,
+    ) -> Self {
+        let item = Item { start: items, len: items_len, first, entry: first };
+        let (item, inline_words) = (Some(item), INLINE_RESULT_WORDS);
+        Self { start, len, item, inline_words, result: None, run: None }
     }
 
-    /// The arguments as an order to run part of a loop. `None`: they are too short for one.
-    pub(super) fn order(&self) -> Option<Order> {
-        // SAFETY: `new` was promised `len` bytes at `start`, which are aligned to 64; any bytes are
-        // an order.
-        (self.len >= size_of::<Order>()).then(|| unsafe { self.start.cast::<Order>().read() })
+    /// Makes an item the last argument; its result may have so many words where it is stored.
+    pub(super) fn turn_to(&mut self, item: u32, inline_words: usize) {
+        if let Some(present) = &mut self.item {
+            present.entry = present.first + item as usize * 8;
+        }
+        (self.inline_words, self.result) = (inline_words, None);
+    }
+
+    /// What a batch needs of the worker that runs it.
+    pub(super) fn run(&self) -> Option<&'r dyn Run> {
+        self.run
+    }
+
+    /// The arguments as words. `None`: they have another length.
+    pub(super) fn words<const N: usize>(&self) -> Option<[u64; N]> {
+        // SAFETY: the arguments have this length, and start at a multiple of 64.
+        (self.len == N * 8).then(|| unsafe { self.start.cast::<[u64; N]>().read() })
     }
 
     /// Finds argument `index` of `count`, an `A`, and looks at it as a `P`.
@@ -105,17 +136,25 @@ impl<'w> Frame<'w> {
         P: View<A::Stored>,
     {
         let fault = |cause| Fault::Argument(index as u32 + 1, cause);
-        let table = self.len.checked_sub(count * 8).filter(|at| at.is_multiple_of(8));
-        let entry = table.ok_or_else(|| fault(ViewError::out_of_place()))? + index * 8;
-        // SAFETY: the table of positions ends the arguments, so `entry` lies inside them.
-        let entry = unsafe { self.start.add(entry) }.cast::<u64>();
-        // SAFETY: in bounds as above, and aligned: `start` is to 64, `table` to 8.
+        let (start, len, entry) = match &self.item {
+            Some(item) if index + 1 == count => (item.start, item.len, Some(item.entry)),
+            other => {
+                let entries = count - usize::from(other.is_some());
+                let table = self.len.checked_sub(entries * 8);
+                (self.start, self.len, table.map(|at| at + index * 8))
+            }
+        };
+        let entry = entry.filter(|at| at.is_multiple_of(8) && at.saturating_add(8) <= len);
+        let entry = entry.ok_or_else(|| fault(ViewError::out_of_place()))?;
+        // SAFETY: `entry` lies inside the arguments, at whose end is the table of positions.
+        let entry = unsafe { start.add(entry) }.cast::<u64>();
+        // SAFETY: in bounds as above, and aligned: `start` is to 64, `entry` to 8.
         let at = unsafe { entry.read() } as usize;
-        if at > self.len {
+        if at > len {
             return Err(fault(ViewError::out_of_place()));
         }
         // SAFETY: `at` lies inside the arguments.
-        let at = unsafe { self.start.add(at) };
+        let at = unsafe { start.add(at) };
         // SAFETY: the caller promises that `store` put an `A` there, which stays for the run.
         let stored = unsafe { A::locate(at) }.map_err(fault)?;
         P::view(stored).map_err(fault)
@@ -126,7 +165,8 @@ impl<'w> Frame<'w> {
         // An archive without bytes is stored by storing nothing.
         if size_of::<R::Archived>() > 0 {
             checked_usize(result).map_err(Fault::Result)?;
-            self.result = Some(encode_result(result).map_err(Fault::Result)?);
+            let encoded = encode_result_within(result, self.inline_words);
+            self.result = Some(encoded.map_err(Fault::Result)?);
         }
         Ok(())
     }
@@ -136,13 +176,26 @@ impl<'w> Frame<'w> {
     }
 }
 
-/// Encodes `value` and, behind it, the places of the arrays that it holds.
-pub(crate) fn encode_result<R: Storable>(value: &R) -> Result<ResultBytes, ShareError> {
+/// Stores a report. Without memory for it, one that says so with the numbers fits into few words.
+pub(crate) fn encode_report(report: &Report, inline_words: usize) -> ResultPlace {
+    let stored = encode_result_within(report, inline_words);
+    let stored = stored
+        .or_else(|error| encode_result_within(&Report::Result { error }, inline_words))
+        .map(ResultBytes::hand_over);
+    stored.unwrap_or_default()
+}
+
+/// Encodes `value` and, behind it, the places of the arrays that it holds; in the heap if that has
+/// more than so many words.
+pub(super) fn encode_result_within<R: Storable>(
+    value: &R,
+    inline_words: usize,
+) -> Result<ResultBytes, ShareError> {
     let local = LocalHeap::get().ok_or(ShareError::NotInTask)?;
     let mut inline = [0; INLINE_RESULT_WORDS];
     let root_end = Cell::new(0);
     let encoded = encode(
-        &mut inline,
+        &mut inline[..inline_words],
         local.heap().family(),
         |encoder| {
             encoder.value(value)?;

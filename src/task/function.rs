@@ -125,6 +125,16 @@ fn conjure<F: Copy + 'static>() -> F {
 
 fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
     // SAFETY: whoever made the frame promised that `store` of this function wrote its arguments.
+    unsafe { call::<F, M, A>(frame) }
+}
+
+/// Calls the function with the arguments in `frame` and stores what it returns.
+///
+/// # Safety
+///
+/// `frame` holds what `store` wrote.
+pub(super) unsafe fn call<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
     let value = unsafe { F::value(frame) }?;
     frame.store_result(&value)
 }

@@ -174,7 +174,7 @@ impl<R: Returnable> TaskHandle<R> {
     }
 }
 
-pub(super) fn value_of<R: Returnable>(
+pub(crate) fn value_of<R: Returnable>(
     outcome: Outcome,
     task: &'static str,
 ) -> Result<R, TaskError> {

@@ -53,6 +53,12 @@ impl From<Kept> for Outcome {
     }
 }
 
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outcome")
+    }
+}
+
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Kept")
@@ -100,6 +106,34 @@ impl Outcome {
             (Some(body), _) => Self::Failed(body),
             (None, _) => Self::Garbled("its place lies outside the worker's memory"),
         }
+    }
+
+    /// What is said of an item that has left no result, though its worker says that it has ended.
+    pub(crate) fn missing() -> Self {
+        Self::Garbled("its entry was overwritten by a worker")
+    }
+
+    /// The error for what has left no result.
+    pub(crate) fn into_error(self, task: &'static str) -> TaskError {
+        let missing = |_| bad_result(BadResult("it is missing".to_owned()), task);
+        self.into_body(task).map_or_else(|error| error, missing)
+    }
+
+    /// The bytes of shared memory that the outcome holds.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let (Self::Done(body) | Self::Failed(body)) = self else { return 0 };
+        let own = match body {
+            Body::Block { lease, .. } => lease.place().len,
+            Body::Inline { .. } => 0,
+        };
+        own + body.attached().iter().map(|lease| lease.place().len).sum::<u64>()
+    }
+
+    /// Tells whether a result lies in a block that would come with its entry if that were longer.
+    pub(crate) fn fits_entry(&self) -> bool {
+        const ENTRY_BYTES: u64 = (INLINE_RESULT_WORDS * 8) as u64;
+        let Self::Done(Body::Block { lease, .. }) = self else { return false };
+        lease.place().len <= ENTRY_BYTES
     }
 
     /// The archive of the result, or the error to return instead.

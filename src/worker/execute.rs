@@ -1,43 +1,18 @@
-//! One task under `catch_unwind`: arguments, call, result, hand-over.
+//! One task: arguments, call, result, hand-over.
 
-use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr::NonNull;
-use std::thread;
 
 use super::lifeline;
 use super::serve::Worker;
 use crate::archive::Report;
-use crate::control::{Claim, Ending, INLINE_ARGS_WORDS, ResultPlace, Slot};
+use crate::control::{
+    Claim, Control, Ending, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, ResultPlace, Running, Slot,
+};
 use crate::memory::{Place, resolve};
-use crate::sync::OnceLock;
 use crate::sys::{Image, futex_wake};
-use crate::task::{Fault, Frame, ResultBytes, Site, Trampoline, encode_result};
-
-/// How many panics are kept an account of.
-const ACCOUNTS_MAX: usize = 4;
-/// What is said of a panic whose payload is neither a `String` nor a `&str`.
-const NO_TEXT: &str = "a panic with a payload that is no text";
-/// What is said where a panic's place is not known.
-const NO_PLACE: &str = "an unknown place";
-
-thread_local! {
-    /// Set while this thread runs a task: the hook keeps an account of a panic then.
-    static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// The hook's accounts of the latest panics of a task, oldest first: while one unwinds,
-    /// destructors may panic too, and catch it.
-    static PANICS: RefCell<VecDeque<Account>> = const { RefCell::new(VecDeque::new()) };
-}
-
-struct Account {
-    message: String,
-    location: String,
-    backtrace: Option<String>,
-}
+use crate::task::{Fault, Frame, ResultBytes, Run, Trampoline, encode_report, guard};
 
 /// A popped slot, to be claimed and run.
 pub(super) struct Job<'w> {
@@ -50,11 +25,12 @@ pub(super) struct Job<'w> {
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
-    /// False: the task was not to be had.
-    pub(super) fn run(self) -> bool {
-        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return false };
+    /// Returns how many tasks were run; items of a batch count each. 0: it was not to be had.
+    pub(super) fn run(self) -> u64 {
+        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return 0 };
         if running.is_timed() {
             self.worker.bell.ring();
+            self.worker.control.gate().finished();
         }
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
         let args = running.arguments(&mut inline.0);
@@ -65,25 +41,24 @@ impl Job<'_> {
             let heap = self.worker.args_heap;
             resolve(&Place { heap, offset: args.offset, len: args.len })
         };
+        let this = Present { job: &self, running: &running, tasks: Cell::new(1) };
         let outcome = match start {
-            Some(start) => {
-                let site = Site { control: &self.worker.control, slot: self.slot };
-                call(running.code(), start, args.len as usize, Some(site))
-            }
+            Some(start) => call(running.code(), start, args.len as usize, Some(&this)),
             None => Err(Report::Code),
         };
         step!(worker "task.called");
+        let tasks = this.tasks.get();
         let (ending, place) = match outcome {
             // Nobody will read it, so it need not be given away.
             Ok(_) if running.is_detached() => (Ending::Done, ResultPlace::default()),
             Ok(result) => (Ending::Done, result.map(ResultBytes::hand_over).unwrap_or_default()),
-            Err(report) => (Ending::Failed, report_place(&report)),
+            Err(report) => (Ending::Failed, encode_report(&report, INLINE_RESULT_WORDS)),
         };
         step!(worker "task.placed");
         let finished = running.finish(ending, &place);
         if finished.doomed {
             self.worker.bear_doom(self.slot, &place);
-            return true;
+            return tasks;
         }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -94,11 +69,43 @@ impl Job<'_> {
         }
         step!(worker "task.told");
         self.worker.control.gate().finished();
-        self.worker.count_finished();
+        self.worker.count_finished(tasks);
         if self.worker.tie.is_process() {
             lifeline::forget_old_heaps();
         }
-        true
+        tasks
+    }
+}
+
+/// The task that this worker runs, as a batch or a loop sees it.
+struct Present<'j> {
+    job: &'j Job<'j>,
+    running: &'j Running<'j>,
+    tasks: Cell<u64>,
+}
+
+impl Run for Present<'_> {
+    fn control(&self) -> &Control {
+        &self.job.worker.control
+    }
+
+    fn slot(&self) -> &Slot {
+        self.job.slot
+    }
+
+    fn items_max(&self) -> u64 {
+        self.job.worker.tasks_left()
+    }
+
+    fn tell(&self) {
+        self.job.worker.control.gate().finished();
+        if self.running.is_watched() {
+            self.job.worker.bell.ring();
+        }
+    }
+
+    fn count(&self, items: u64) {
+        self.tasks.set(items);
     }
 }
 
@@ -123,7 +130,7 @@ fn call(
     code: u64,
     start: NonNull<u8>,
     len: usize,
-    site: Option<Site<'_>>,
+    run: Option<&dyn Run>,
 ) -> Result<Option<ResultBytes>, Report> {
     let address = Image::get().address_at(code).ok_or(Report::Code)?;
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
@@ -131,90 +138,9 @@ fn call(
     let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };
     // SAFETY: the parent stored these arguments for this trampoline and keeps them until the task
     // has ended; inline ones are a copy that lives as long as the call.
-    let mut frame = unsafe { Frame::new(start, len, site) };
-    let outer = IN_TASK.replace(true).then(|| PANICS.take());
-    let called = panic::catch_unwind(AssertUnwindSafe(|| trampoline(&mut frame)));
-    IN_TASK.set(outer.is_some());
-    let result = match called {
-        Ok(Ok(())) => Ok(frame.take_result()),
-        Ok(Err(fault)) => Err(Fault::into(fault)),
-        Err(payload) => {
-            let Account { message, location, backtrace } = account_of(&*payload);
-            drop_payload(payload);
-            Err(Report::Panicked { message, location, backtrace })
-        }
-    };
-    if let Some(accounts) = outer {
-        // The caller is itself a task, and may be unwinding.
-        PANICS.set(accounts);
-    }
-    result
-}
-
-/// The hook's account of a panic. One that was passed on from another thread did not come to the
-/// hook here; what is kept then is of others, which the task has caught.
-fn account_of(payload: &(dyn Any + Send)) -> Account {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or(NO_TEXT);
-    let kept = PANICS.take().into_iter().rev().find(|account| account.message == text);
-    kept.unwrap_or_else(|| Account {
-        message: text.to_owned(),
-        location: NO_PLACE.to_owned(),
-        backtrace: None,
-    })
-}
-
-/// Drops what a panic carried; its destructor may panic too, and is then left alone.
-fn drop_payload(payload: Box<dyn Any + Send>) {
-    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(second);
-    }
-}
-
-/// Stores a report. Without memory for it, one that says so with the numbers fits into the slot.
-fn report_place(report: &Report) -> ResultPlace {
-    let stored = encode_result(report).or_else(|error| encode_result(&Report::Result { error }));
-    stored.map(ResultBytes::hand_over).unwrap_or_default()
-}
-
-/// Keeps panics of tasks for the parent instead of printing them; others print as usual.
-///
-/// Where panics abort, nobody could read what is kept, so it is printed.
-///
-/// Once a process. A thread that panics cannot do it; then the next call does.
-pub(super) fn install_panic_hook() {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    if cfg!(panic = "abort") || thread::panicking() {
-        return;
-    }
-    INSTALLED.get_or_init(set_panic_hook);
-}
-
-fn set_panic_hook() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let in_task = IN_TASK.try_with(Cell::get).unwrap_or(false);
-        let kept = in_task && PANICS.try_with(|accounts| keep(accounts, describe(info))).is_ok();
-        if !kept {
-            usual(info);
-        }
-    }));
-}
-
-fn keep(accounts: &RefCell<VecDeque<Account>>, account: Account) {
-    let mut accounts = accounts.borrow_mut();
-    if accounts.len() == ACCOUNTS_MAX {
-        accounts.pop_front();
-    }
-    accounts.push_back(account);
-}
-
-fn describe(info: &PanicHookInfo<'_>) -> Account {
-    let backtrace = Backtrace::capture();
-    let captured = backtrace.status() == BacktraceStatus::Captured;
-    Account {
-        message: info.payload_as_str().unwrap_or(NO_TEXT).to_owned(),
-        location: info.location().map_or_else(|| NO_PLACE.to_owned(), ToString::to_string),
-        backtrace: captured.then(|| backtrace.to_string()),
+    let mut frame = unsafe { Frame::new(start, len, run) };
+    match guard(|| trampoline(&mut frame))? {
+        Ok(()) => Ok(frame.take_result()),
+        Err(fault) => Err(Fault::into(fault)),
     }
 }

@@ -6,14 +6,14 @@
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use super::execute::{self, Job};
+use super::execute::Job;
 use super::lifeline::Lifeline;
 use super::serve::{EXIT_CONDEMNED, TASK_STACK_BYTES, Worker, terms};
 use crate::control::{Bell, Control, FromWorker, Hello, ResultPlace, Slot};
 use crate::memory::{LocalHeap, LocalRef, RemoteHeap};
 use crate::sync::Arc;
 use crate::sys::{EventFd, Socket, exit_now, futex_wake};
-use crate::task::{Caller, discard};
+use crate::task::{Caller, discard, install_panic_hook};
 
 /// How a worker is tied to its parent.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) fn start_thread(
     socket: Socket,
     end: Arc<EventFd>,
 ) -> io::Result<JoinHandle<()>> {
-    execute::install_panic_hook();
+    install_panic_hook();
     let Berth { control, bell, results, local } = berth;
     let (tie, heap) = (Tie::Thread { socket, results }, LocalRef::Thread(Arc::clone(&local)));
     let mut worker = Worker::new(hello, control, heap, bell, tie);
@@ -97,7 +97,7 @@ pub(crate) struct CallingWorker {
 impl CallingWorker {
     /// Runs the start function in this thread. The error is what went wrong, in words.
     pub(crate) fn start(hello: &Hello, berth: Berth) -> Result<Self, String> {
-        execute::install_panic_hook();
+        install_panic_hook();
         let Berth { control, bell, results, local } = berth;
         let heap = LocalRef::Thread(Arc::clone(&local));
         let worker = Worker::new(hello, control, heap, bell, Tie::Caller { results });

@@ -17,6 +17,7 @@ use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat
 use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
+use crate::task::install_panic_hook;
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 pub(super) const TASK_STACK_BYTES: usize = 8 << 20;
@@ -108,7 +109,7 @@ fn prepare(origin: &Origin) -> io::Result<ParentDeath> {
     }
     sys::name_process(c"wharf-worker");
     sys::ignore_interrupts();
-    execute::install_panic_hook();
+    install_panic_hook();
     Ok(death)
 }
 
@@ -243,12 +244,16 @@ impl Worker {
 
     fn run(&mut self, index: u32) {
         // The ring lies in memory that a worker gone wild may write.
-        if let Some(slot) = self.control.slots().get(index as usize)
-            && (Job { worker: self, slot }.run())
-            && let Some(left) = &mut self.terms.tasks_left
-        {
-            *left = left.saturating_sub(1);
+        let Some(slot) = self.control.slots().get(index as usize) else { return };
+        let tasks = Job { worker: self, slot }.run();
+        if let Some(left) = &mut self.terms.tasks_left {
+            *left = left.saturating_sub(tasks);
         }
+    }
+
+    /// How many tasks this worker may still run.
+    pub(super) fn tasks_left(&self) -> u64 {
+        self.terms.tasks_left.unwrap_or(u64::MAX)
     }
 
     /// Tells whether the worker has done its part, or was asked to leave.
@@ -331,17 +336,17 @@ impl Worker {
         found
     }
 
-    /// Counts a finished task, for the executor's statistics.
+    /// Counts finished tasks, for the executor's statistics.
     ///
     /// Takes back what the parent has released: a worker that is never idle, and whose results are
     /// small, would otherwise keep the memory of earlier ones.
-    pub(super) fn count_finished(&self) {
+    pub(super) fn count_finished(&self, tasks: u64) {
         let count = &self.seat().finished;
         if self.tie.is_shared() {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(tasks, Ordering::Relaxed);
         } else {
             // Nobody else writes it, so this is cheaper than an atomic addition.
-            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            count.store(count.load(Ordering::Relaxed).wrapping_add(tasks), Ordering::Relaxed);
         }
         step!(worker "task.counted");
         if self.local.has_release() {

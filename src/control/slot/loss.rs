@@ -27,12 +27,6 @@ impl Slot {
         (word & STATE == DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
     }
 
-    /// Supervisor: the seat whose worker runs the task, condemned or not.
-    pub(crate) fn runner(&self) -> Option<u16> {
-        let word = self.word.load(Ordering::Acquire);
-        matches!(word & STATE, RUNNING | DOOMED).then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
-    }
-
     /// Supervisor: what the worker had to do that ended the task, if nobody has collected it yet.
     pub(crate) fn owed(&self, generation: u32) -> Finished {
         let word = self.word.load(Ordering::Acquire);

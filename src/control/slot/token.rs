@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Arguments;
 use super::{
     DETACHED, DONE, Ending, FAILED, FREE, Finished, GENERATION, GENERATION_SHIFT, OWNER,
-    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, TIMED, WAITED, WATCHED, word_of,
+    OWNER_SHIFT, READY, ResultPlace, STATE, Slot, Span, TIMED, WAITED, WATCHED, word_of,
 };
 use crate::control::INLINE_ARGS_WORDS;
 use crate::sync::Ordering;
@@ -27,6 +27,11 @@ impl<'s> Draft<'s> {
     #[cfg(test)]
     pub(crate) fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Makes the task a batch of so many items.
+    pub(crate) fn arrange(&self, items: u32) {
+        self.slot.span().arrange(items);
     }
 
     /// Writes the task and makes it claimable. The caller pushes the slot's index next.
@@ -98,6 +103,11 @@ impl<'s> Running<'s> {
     /// Tells whether nobody will read the result.
     pub(crate) fn is_detached(&self) -> bool {
         self.slot.word.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
+    /// Tells whether the supervisor wants to hear of the end.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.slot.word.load(Ordering::Relaxed) & WATCHED != 0
     }
 
     /// Hands the result over. If the task was taken from this worker, or the slot overwritten, it
@@ -189,6 +199,11 @@ impl<'s> Collected<'s> {
 
     pub(crate) fn result(&self) -> ResultPlace {
         self.slot.read_result()
+    }
+
+    /// The words of a batch.
+    pub(crate) fn span(&self) -> Span<'_> {
+        self.slot.span()
     }
 }
 

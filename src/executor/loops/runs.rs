@@ -10,7 +10,7 @@ use crate::executor::submit::refusal;
 use crate::memory::Lease;
 use crate::sync::Arc;
 use crate::task::{
-    CURSORLESS, Desk, Order, OwnedCursor, RangeCode, TaskHandle, TaskName, Unavailable,
+    CURSORLESS, Desk, LoopOrder, OwnedCursor, RangeCode, TaskHandle, TaskName, Unavailable,
 };
 
 /// How often the same range is tried, should each worker die that has claimed it.
@@ -175,18 +175,18 @@ impl<'e> Loop<'e> {
         if died || progress.is_whole() { Ok(()) } else { Err(LoopError::Overwritten) }
     }
 
-    fn orders_from(&self, cursor: &OwnedCursor<'_>) -> Vec<Order> {
+    fn orders_from(&self, cursor: &OwnedCursor<'_>) -> Vec<LoopOrder> {
         let runs = u64::from(self.desk.workers()).clamp(1, self.outline.chunks);
         vec![self.order(cursor.index(), 0..self.outline.chunks, runs); runs as usize]
     }
 
-    fn orders_for(&self, missing: &[Range<u64>]) -> Vec<Order> {
+    fn orders_for(&self, missing: &[Range<u64>]) -> Vec<LoopOrder> {
         missing.iter().map(|chunks| self.order(CURSORLESS, chunks.clone(), 1)).collect()
     }
 
-    fn order(&self, cursor: u64, chunks: Range<u64>, runs: u64) -> Order {
+    fn order(&self, cursor: u64, chunks: Range<u64>, runs: u64) -> LoopOrder {
         let args = self.args.place();
-        Order {
+        LoopOrder {
             cursor,
             first: chunks.start,
             last: chunks.end,
@@ -203,7 +203,7 @@ impl<'e> Loop<'e> {
     fn round<P: Progress>(
         &self,
         cursor: &OwnedCursor<'_>,
-        orders: &[Order],
+        orders: &[LoopOrder],
         progress: &mut P,
     ) -> Result<Vec<Failure>, LoopError> {
         let mut runs = Runs { desk: self.desk, cursor: cursor.get(), handles: VecDeque::new() };
@@ -237,7 +237,7 @@ impl<'e> Loop<'e> {
     /// Posts one run. False: the table is full, and others of the same loop do its work.
     fn post<R: Returnable>(
         &self,
-        order: &Order,
+        order: &LoopOrder,
         runs: &mut Runs<'_, R>,
     ) -> Result<bool, LoopError> {
         let is_spare = order.cursor != CURSORLESS && !runs.handles.is_empty();
@@ -248,7 +248,7 @@ impl<'e> Loop<'e> {
             Err(other) => return Err(refusal(other, (self.outline.name)()).into()),
         };
         let mut words = [0; INLINE_ARGS_WORDS];
-        let order = bytemuck::cast_slice::<Order, u64>(std::slice::from_ref(order));
+        let order = bytemuck::cast_slice::<LoopOrder, u64>(std::slice::from_ref(order));
         words[..order.len()].copy_from_slice(order);
         // No note yet.
         words[INLINE_ARGS_WORDS - 2] = u64::MAX;

@@ -5,10 +5,11 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 
 use super::cut::InLoop;
-use crate::control::{Cursor, NOTED_ARGS_WORDS};
+use crate::control::{Cursor, INLINE_ARGS_WORDS, NOTED_ARGS_WORDS};
 use crate::memory::{Place, resolve};
 use crate::sys::Image;
-use crate::task::frame::{Fault, Frame, Site, Trampoline};
+use crate::task::batch::Run;
+use crate::task::frame::{Fault, Frame, Trampoline};
 use crate::task::function::TaskFn;
 use crate::task::param::ViewError;
 
@@ -18,7 +19,7 @@ pub(crate) const CURSORLESS: u64 = u64::MAX;
 /// What a run of a loop is to do. Travels in its slot.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Order {
+pub(crate) struct LoopOrder {
     /// Which cursor to claim from, or `CURSORLESS`.
     pub(crate) cursor: u64,
     /// The chunks of the loop; without a cursor, those of this run.
@@ -35,7 +36,12 @@ pub(crate) struct Order {
     pub(crate) args_len: u64,
 }
 
-const _: () = assert!(size_of::<Order>() <= NOTED_ARGS_WORDS * 8);
+impl LoopOrder {
+    /// The words that it takes.
+    pub(crate) const WORDS: usize = size_of::<Self>() / 8;
+}
+
+const _: () = assert!(LoopOrder::WORDS <= NOTED_ARGS_WORDS);
 
 /// The code of a loop's run, as the workers find it.
 #[derive(Debug, Clone, Copy)]
@@ -95,13 +101,15 @@ fn run<'w>(
     mut call: impl FnMut(u64, &mut Frame<'w>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let misplaced = || Fault::Argument(0, ViewError::out_of_place());
-    let (site, order) = (frame.site().ok_or_else(misplaced)?, frame.order().ok_or_else(misplaced)?);
-    let Site { control, slot } = site;
+    let run: &dyn Run = frame.run().ok_or_else(misplaced)?;
+    let words = frame.words::<INLINE_ARGS_WORDS>().ok_or_else(misplaced)?;
+    let order: LoopOrder = bytemuck::cast_slice(&words[..LoopOrder::WORDS])[0];
+    let (control, slot) = (run.control(), run.slot());
     let args = Place { heap: order.args_heap, offset: order.args_offset, len: order.args_len };
     let start = resolve(&args).ok_or_else(misplaced)?;
     // SAFETY: the loop stored the function's arguments there and keeps them until its last run has
     // ended; `resolve` found all of them.
-    let mut inner = unsafe { Frame::new(start, order.args_len as usize, Some(site)) };
+    let mut inner = unsafe { Frame::new(start, order.args_len as usize, Some(run)) };
     let in_loop = InLoop::enter();
     let mut do_range = |chunks: Range<u64>| {
         for chunk in chunks {

@@ -25,7 +25,7 @@ impl Desk {
         }
         let ended = |w: &mut Watcher| {
             let phase = self.control.slots()[w.index as usize].phase(w.generation);
-            matches!(phase, Phase::Finished | Phase::Gone)
+            w.any_ring || matches!(phase, Phase::Finished | Phase::Gone)
         };
         let ended: Vec<Watcher> = lock(&self.watchers).extract_if(.., ended).collect();
         ended.into_iter().for_each(Watcher::wake);

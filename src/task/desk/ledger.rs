@@ -39,6 +39,11 @@ impl Drop for Entry<'_> {
 }
 
 impl Drafted<'_> {
+    /// Makes the task a batch of so many items.
+    pub(super) fn arrange(&self, items: u32) {
+        self.draft.arrange(items);
+    }
+
     /// Writes the task and makes it claimable. Returns its generation.
     pub(super) fn publish(self, code: u64, (offset, len): (u64, u64), inline: &[u64]) -> u32 {
         let Self { draft, entry } = self;

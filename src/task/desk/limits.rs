@@ -189,7 +189,8 @@ impl Desk {
     pub(crate) fn runs_task(&self, seat: usize) -> bool {
         let slots = self.control.slots().iter().enumerate();
         slots.into_iter().any(|(index, slot)| {
-            self.ledger.posted(index).is_some() && slot.runner().map(usize::from) == Some(seat)
+            let runner = self.ledger.posted(index).and_then(|posted| slot.runner(posted));
+            runner.map(usize::from) == Some(seat)
         })
     }
 

@@ -1,0 +1,50 @@
+//! A map as a stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+
+use super::Map;
+use crate::archive::Returnable;
+use crate::error::TaskError;
+use crate::task::{Argument, value_of};
+
+/// Draws from the input in the thread that polls. It sleeps there, as `submit` does, while the task
+/// table or the memory is used up by other tasks and nothing of its own is under way.
+impl<I: Iterator<Item: Argument>, R: Returnable> Stream for Map<'_, I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let map = &mut *self;
+        if !map.is_here() {
+            return Poll::Ready(map.fork_error().map(Err));
+        }
+        loop {
+            if let Some(taken) = map.advance() {
+                let name = map.course.name();
+                return Poll::Ready(Some(taken.and_then(|outcome| value_of(outcome, name))));
+            }
+            if map.is_over() {
+                return Poll::Ready(None);
+            }
+            map.course.cut();
+            if !map.course.is_posted() {
+                map.rest();
+            } else if map.course.watch(context.waker()) && map.course.hasten() && !map.stir() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        Iterator::size_hint(self)
+    }
+}
+
+impl<I: Iterator<Item: Argument>, R: Returnable> FusedStream for Map<'_, I, R> {
+    fn is_terminated(&self) -> bool {
+        self.is_over()
+    }
+}

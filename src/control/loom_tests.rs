@@ -5,6 +5,7 @@
 
 mod deaths;
 mod leaving;
+mod span;
 
 use loom::model::Builder;
 use loom::thread;

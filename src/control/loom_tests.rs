@@ -7,6 +7,7 @@ mod deaths;
 mod leaving;
 mod loops;
 mod sleeping;
+mod span;
 
 use loom::model::Builder;
 use loom::thread;

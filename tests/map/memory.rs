@@ -102,7 +102,7 @@ fn maps_leave_no_memory_behind_however_they_end() {
     }
     let round = || {
         for sizes in SIZES {
-            for taken in [0, 1, 10, 300, 1000] {
+            for taken in [0, 10, 1000] {
                 let results = map!(sizes, executor.map(text, 0..1000u64));
                 assert_eq!(results.take(taken).count(), taken);
             }
@@ -112,7 +112,7 @@ fn maps_leave_no_memory_behind_however_they_end() {
     };
     round();
     let (mut after_one, mut after_many) = (0, 0);
-    for n in 0..6 {
+    for n in 0..4 {
         round();
         let held = executor.stats().held_bytes;
         if n == 0 { after_one = held } else { after_many = held }

@@ -3,7 +3,7 @@
 //! A batch is one task of one slot. Its worker claims item after item in one word; the parent may
 //! cut off what is not claimed yet by a change of the same word, and run it elsewhere.
 
-use super::{OWNER, OWNER_SHIFT, Phase, Slot, phase_of};
+use super::{Ending, OWNER, OWNER_SHIFT, Phase, Slot, ending_of, generation_of, phase_of, word_of};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Bits 0..=27 the next item, 28..=55 the end, 63 the wish to hear of each item.
@@ -44,10 +44,12 @@ impl Slot {
         Span { word, entries, elapsed_ns }
     }
 
-    /// Parent: the seat whose worker runs the task, condemned or not.
+    /// Parent: the seat whose worker runs the task, or has finished it.
     pub(crate) fn runner(&self, generation: u32) -> Option<u16> {
         let word = self.word.load(Ordering::Acquire);
-        (phase_of(word, generation) == Phase::Running)
+        let runs = phase_of(word, generation) == Phase::Running;
+        let finished = matches!(ending_of(word), Some(Ending::Done | Ending::Failed));
+        (runs || finished && generation_of(word) == word_of(generation))
             .then_some(((word & OWNER) >> OWNER_SHIFT) as u16)
     }
 }

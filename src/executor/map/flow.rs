@@ -13,6 +13,10 @@ const BATCHES_A_WORKER: u64 = 4;
 /// arguments: a quarter. As much may lie in freed memory that is kept warm.
 const SHARE: u64 = 4;
 
+/// Results from this size on lie on pages of their own, which other processes get when they are
+/// free. Memory of smaller ones stays with its worker, so that each may come to hold the share.
+const LARGE_BYTES: u64 = 64 * 1024;
+
 /// What a map has learned of its items, and what it was told.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -60,6 +64,7 @@ impl Flow {
         // Of results whose size nobody knows there is one for each worker at first.
         let by_bytes = match self.result_bytes {
             0 => workers,
+            bytes if bytes < LARGE_BYTES => (self.share_bytes / workers / bytes).max(1),
             bytes => (self.share_bytes / bytes).max(1),
         };
         let most = self.window.unwrap_or(u64::MAX).min(by_bytes);

@@ -30,7 +30,7 @@ impl Desk {
         self.slot(index).phase(generation)
     }
 
-    /// Finds the entries of a batch that runs, so that they can be read.
+    /// Finds the entries of a batch that runs, or has run, so that they can be read.
     pub(crate) fn open_batch(&self, index: u32, generation: u32, batch: &Batch) {
         if batch.is_open() {
             return;

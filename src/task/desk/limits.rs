@@ -189,8 +189,9 @@ impl Desk {
     pub(crate) fn runs_task(&self, seat: usize) -> bool {
         let slots = self.control.slots().iter().enumerate();
         slots.into_iter().any(|(index, slot)| {
-            let runner = self.ledger.posted(index).and_then(|posted| slot.runner(posted));
-            runner.map(usize::from) == Some(seat)
+            let Some(posted) = self.ledger.posted(index) else { return false };
+            slot.phase(posted) == Phase::Running
+                && slot.runner(posted).map(usize::from) == Some(seat)
         })
     }
 

@@ -11,9 +11,9 @@ mod vacancy;
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
-use std::time::Duration;
 
 pub(crate) use caller::Caller;
+use caller::Calling;
 use ledger::{Drafted, Ledger};
 use limits::Timed;
 pub(crate) use vacancy::Vacancy;
@@ -52,7 +52,7 @@ pub(crate) struct Desk {
     vacant: AtomicU32,
     cores: u32,
     /// What runs tasks in the thread that submits them, if that is wanted.
-    caller: OnceLock<Box<dyn Caller>>,
+    calling: OnceLock<Box<Calling>>,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
 }
@@ -68,8 +68,6 @@ struct Record {
     kept: VecDeque<(u32, Kept)>,
     /// How often the task may still be run again after its worker has died.
     retries: u32,
-    /// How long the task that is about to be posted may run in its caller.
-    limit: Option<Duration>,
 }
 
 /// The memory of a task's arguments.
@@ -126,7 +124,7 @@ impl Desk {
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             cores,
-            caller: OnceLock::new(),
+            calling: OnceLock::new(),
             end: OnceLock::new(),
         }
     }

@@ -11,16 +11,15 @@ mod room;
 mod vacancy;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
-use std::time::Duration;
 
 pub(crate) use caller::Caller;
+use caller::Calling;
 use ledger::{Drafted, Ledger};
 use limits::Timed;
-use loops::Cursors;
 pub(crate) use loops::OwnedCursor;
+use loops::{Cursors, Note};
 pub(crate) use vacancy::Vacancy;
 
 use super::batch::Batch;
@@ -58,10 +57,12 @@ pub(crate) struct Desk {
     vacant: AtomicU32,
     cores: u32,
     /// What runs tasks in the thread that submits them, if that is wanted.
-    caller: OnceLock<Box<dyn Caller>>,
+    calling: OnceLock<Box<Calling>>,
     /// Why no worker will come any more.
     end: OnceLock<Loss>,
     cursors: Cursors,
+    /// What parts of loops that failed were at.
+    notes: Mutex<Vec<Note>>,
 }
 
 /// What the parent remembers of a slot.
@@ -79,10 +80,6 @@ struct Record {
     retries: u32,
     /// The task is part of a loop: if it fails, its note is wanted.
     is_run: bool,
-    /// What parts of loops that failed were at, by their generation.
-    notes: Vec<(u32, Range<u64>)>,
-    /// How long the task that is about to be posted may run in its caller.
-    limit: Option<Duration>,
 }
 
 /// The memory of a task's arguments.
@@ -141,9 +138,10 @@ impl Desk {
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             cores,
-            caller: OnceLock::new(),
+            calling: OnceLock::new(),
             end: OnceLock::new(),
             cursors: Cursors::default(),
+            notes: Mutex::default(),
         }
     }
 
@@ -237,7 +235,7 @@ impl Desk {
                 Phase::Finished => {
                     let mut record = lock(&self.records[index as usize]);
                     if let Some(collected) = slot.collect(generation) {
-                        let outcome = self.outcome_of(&mut record, &collected);
+                        let outcome = self.outcome_of(index as usize, &mut record, &collected);
                         drop(collected);
                         self.ledger.collected(index as usize, generation);
                         drop(record);
@@ -299,10 +297,10 @@ impl Desk {
         (0..self.control.slots().len()).filter(|&index| self.is_queued(index)).count()
     }
 
-    fn outcome_of(&self, record: &mut Record, collected: &Collected<'_>) -> Outcome {
+    fn outcome_of(&self, index: usize, record: &mut Record, collected: &Collected<'_>) -> Outcome {
         (record.held, record.retries) = (None, 0);
         if std::mem::take(&mut record.is_run) && collected.ending() != Ending::Done {
-            record.notes.push((collected.generation(), collected.noted()));
+            self.keep_note(index, collected);
         }
         let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
         let place = collected.result();

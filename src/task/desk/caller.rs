@@ -3,12 +3,13 @@
 //! To the desk such an executor is one whose workers have all left for want of work: who pushes a
 //! task finds nobody to wake, calls for a worker, and is that worker then.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{Desk, Loss, Outcome};
 use crate::memory::nesting;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Claims and runs tasks in the thread that calls it.
 pub(crate) trait Caller: fmt::Debug + Send + Sync {
@@ -16,17 +17,33 @@ pub(crate) trait Caller: fmt::Debug + Send + Sync {
     fn run(&self, index: u32);
 }
 
+/// What runs tasks, and how long they may take.
+#[derive(Debug)]
+pub(super) struct Calling {
+    caller: Box<dyn Caller>,
+    /// By slot: the limits of tasks that are about to be posted.
+    limits: Mutex<HashMap<u32, Duration>>,
+}
+
 impl Desk {
     /// Makes whoever submits a task the worker that runs it. Once, before the first task.
     pub(crate) fn run_in_caller(&self, caller: Box<dyn Caller>) {
-        if self.caller.set(caller).is_ok() {
+        let calling = Calling { caller, limits: Mutex::default() };
+        if self.calling.set(Box::new(calling)).is_ok() {
             self.set_vacant(1);
         }
     }
 
     /// Tells whether tasks have ended when they are submitted.
     pub(super) fn has_caller(&self) -> bool {
-        self.caller.get().is_some()
+        self.calling.get().is_some()
+    }
+
+    /// Limits how long a task may run that is about to be posted, should it run in this thread.
+    pub(super) fn limit_calling(&self, index: u32, limit: Duration) {
+        if let Some(calling) = self.calling.get() {
+            lock(&calling.limits).insert(index, limit);
+        }
     }
 
     /// Tells whether this thread runs a task that must not wait for one of this executor.
@@ -41,12 +58,12 @@ impl Desk {
     /// Sees that a task is run which nobody noticed.
     #[cold]
     pub(super) fn call_for_worker(&self, index: u32) {
-        let Some(caller) = self.caller.get() else { return self.bell.ring_anyway() };
+        let Some(calling) = self.calling.get() else { return self.bell.ring_anyway() };
         // Whose id it is does not matter: each thread that pushes one takes one away.
         let _ = self.control.ring().pop();
-        let limit = lock(&self.records[index as usize]).limit.take();
+        let limit = lock(&calling.limits).remove(&index);
         let start = Instant::now();
-        caller.run(index);
+        calling.caller.run(index);
         if let Some(limit) = limit.filter(|limit| start.elapsed() > *limit) {
             self.overrun(index, limit);
         }
@@ -60,7 +77,7 @@ impl Desk {
         let mut record = lock(&self.records[index as usize]);
         let Some(generation) = self.ledger.posted(index as usize) else { return };
         let Some(collected) = slot.collect(generation) else { return };
-        let unwanted = self.outcome_of(&mut record, &collected);
+        let unwanted = self.outcome_of(index as usize, &mut record, &collected);
         let outcome = Outcome::Lost(Loss::Deadline { limit });
         record.kept.push_back((generation, outcome.into()));
         drop(collected);

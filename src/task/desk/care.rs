@@ -17,7 +17,7 @@ impl Desk {
             }
             let mut record = lock(&self.records[index]);
             if let Some(collected) = slot.collect_detached(generation) {
-                drop(self.outcome_of(&mut record, &collected));
+                drop(self.outcome_of(index, &mut record, &collected));
                 drop(collected);
                 self.ledger.collected(index, generation);
                 self.control.gate().finished();

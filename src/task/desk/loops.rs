@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Desk, Drafted};
-use crate::control::{CURSORS, Cursor, INLINE_ARGS_WORDS};
+use crate::control::{CURSORS, Collected, Cursor, INLINE_ARGS_WORDS};
 use crate::sync::{Condvar, Mutex, PoisonError, lock};
 
 /// Which cursors are taken, a bit each.
@@ -11,6 +11,14 @@ use crate::sync::{Condvar, Mutex, PoisonError, lock};
 pub(super) struct Cursors {
     taken: Mutex<u32>,
     returned: Condvar,
+}
+
+/// What a part of a loop was at when it failed.
+#[derive(Debug)]
+pub(super) struct Note {
+    index: u32,
+    generation: u32,
+    range: Range<u64>,
 }
 
 const _: () = assert!(CURSORS <= u32::BITS as usize);
@@ -50,11 +58,18 @@ impl Desk {
         self.publish(index, draft, code, (0, size_of_val(words) as u64), words)
     }
 
+    /// Keeps what a run was at that has failed. The caller holds its record's lock.
+    pub(super) fn keep_note(&self, index: usize, failed: &Collected<'_>) {
+        let (index, generation, range) = (index as u32, failed.generation(), failed.noted());
+        lock(&self.notes).push(Note { index, generation, range });
+    }
+
     /// What a run of this generation was at when it failed. Once.
     pub(crate) fn take_note(&self, index: u32, generation: u32) -> Option<Range<u64>> {
-        let mut record = lock(&self.records[index as usize]);
-        let at = record.notes.iter().position(|(of, _)| *of == generation)?;
-        Some(record.notes.swap_remove(at).1)
+        let mut notes = lock(&self.notes);
+        let is_it = |note: &Note| (note.index, note.generation) == (index, generation);
+        let at = notes.iter().position(is_it)?;
+        Some(notes.swap_remove(at).range)
     }
 
     /// Throws away what a run has left that nobody asks for.

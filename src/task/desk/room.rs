@@ -70,7 +70,7 @@ impl Desk {
             let mut record = lock(&self.records[index]);
             let Some(collected) = slot.collect(generation) else { continue };
             made_room = true;
-            let outcome = self.outcome_of(&mut record, &collected);
+            let outcome = self.outcome_of(index, &mut record, &collected);
             if !collected.is_detached() {
                 record.kept.push_back((generation, outcome.into()));
             }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Desk, Drafted};
-use crate::sync::lock;
 
 /// A slot for a task whose arguments are being stored. Dropped unfilled, by an error or by a panic
 /// of the user's code, it goes to whoever waits for one.
@@ -22,9 +21,9 @@ impl Desk {
 }
 
 impl<'d> Vacancy<'d> {
-    /// Limits how long the task may run, should it run in this thread: nobody else could then.
+    /// Limits how long the task may run, should it run in this thread, whom nobody else watches.
     pub(crate) fn limit(&mut self, limit: Duration) {
-        self.limit = self.desk.has_caller().then_some(limit);
+        self.limit = Some(limit);
     }
 
     /// Takes the slot, to be filled now. Once. The task may run again so often when its worker
@@ -35,7 +34,7 @@ impl<'d> Vacancy<'d> {
             self.desk.allow_retries(index, retries);
         }
         if let Some(limit) = self.limit.take() {
-            lock(&self.desk.records[index as usize]).limit = Some(limit);
+            self.desk.limit_calling(index, limit);
         }
         (index, draft)
     }

@@ -1,4 +1,4 @@
-//! A function over many items: results in order, a bounded window, and what happens when items fail.
+//! A function over many items: results in order, a bounded window, and items that fail.
 
 mod common;
 #[path = "map/failures.rs"]

@@ -2,6 +2,7 @@
 
 mod feed;
 mod flow;
+mod idle;
 mod parts;
 mod stream;
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   tag, then the result itself in words, or its offset in the heap
-//!   tag: 0 = not there yet; bits 0..=1 ending, 2 in the heap, 3..=23 blocks attached, 24..=63 length
+//!   tag: 0 = not there yet; bits 0..=1 ending, 2 in the heap,
+//!        3..=23 blocks attached, 24..=63 length
 //! ```
 //!
 //! The worker fills an entry when its item has ended, the tag last. The parent may read meanwhile,

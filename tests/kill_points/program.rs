@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process;
 use std::time::Duration;
 
-use wharf::{Builder, Executor};
+use wharf::{BuildError, Builder, Death, Executor};
 
 use crate::common::footprint::Footprint;
 use crate::common::{roll_call, wait_until};
@@ -97,6 +97,10 @@ fn leave_orphans(row: &Row, folder: &Path) {
 fn worker_row(row: &Row, folder: &Path) {
     let before = Footprint::take();
     let token = Token::of(folder);
+    if row.step.starts_with("start.") {
+        while_building(row, folder, &token);
+        assert_eq!(Footprint::take(), before, "something is left of an executor that was built");
+    }
     for _ in 0..ROUNDS_MAX {
         if let Some(verdict) = worker_round(row, folder, &token) {
             assert_eq!(Footprint::take(), before, "something is left");
@@ -106,6 +110,27 @@ fn worker_row(row: &Row, folder: &Path) {
     }
     eprintln!("{row} was not passed in {ROUNDS_MAX} loads");
     process::exit(NEVER_PASSED);
+}
+
+/// A worker that does not come up is an error of the builder, and one that has just come up is
+/// replaced.
+fn while_building(row: &Row, folder: &Path, token: &Token) {
+    token.lay_out();
+    match builder(folder, row.order(token), TASKS_MAX).build() {
+        Err(BuildError::Worker { cause, .. }) => {
+            let signal = row.action.signal().unwrap_or(libc::SIGKILL);
+            assert!(cause.contains(&Death::Signal(signal).to_string()), "{cause}");
+        }
+        Ok(executor) => {
+            assert_eq!(row.step, "start.ready", "a worker has not come up");
+            if row.action != Action::Stop {
+                roll_call(&executor);
+            }
+            executor.shutdown().expect("it ends in order");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    assert!(token.forget(), "no worker came to the step");
 }
 
 /// One executor's life. Returns what was to be seen, if a worker came to the step.

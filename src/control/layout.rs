@@ -235,7 +235,7 @@ impl Control {
     pub(crate) fn is_here(&self) -> bool {
         match &self.home {
             Home::Segment { birthplace, .. } => birthplace.is_here(),
-            #[cfg(all(test, not(loom)))]
+            #[cfg(any(all(test, not(loom)), fuzzing))]
             Home::Heap { .. } => true,
         }
     }

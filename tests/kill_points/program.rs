@@ -147,11 +147,10 @@ fn worker_round(row: &Row, folder: &Path, token: &Token) -> Option<&'static str>
     // Only now: a worker that does not come up while building is an error of the builder.
     token.lay_out();
     load.run();
-    if ends || token.taker().is_none() {
-        load.cancelled();
-    } else {
-        // Those that are left go on.
-        load.many_small();
+    match row.action {
+        Action::Kill | Action::Abort => load.cancelled(),
+        // Those that are left go on. A task that waits to be cancelled would have its deadline.
+        Action::Stop => load.many_small(),
     }
     load.check_runs();
     let tally = load.tally;

@@ -198,12 +198,13 @@ fn after_a_death(executor: &Executor, tally: &Tally, held: u64) -> &'static str 
 /// is there still: the others go on, and the executor ends in spite of it.
 fn after_a_stop(executor: &Executor, tally: &Tally, stopped: u32) -> &'static str {
     assert!(tally.late <= 1 && tally.died == 0, "{tally:?}");
-    let listed = || executor.worker_pids().contains(&stopped);
-    if state_of(stopped) == Some('T') {
+    // It takes the token just before it stops; and it may have been condemned since.
+    let has_come = || matches!(state_of(stopped), Some('T') | None);
+    wait_until("the worker is stopped, or buried", has_come);
+    if state_of(stopped).is_some() {
         assert_eq!(tally.late, 0, "its worker lives");
         return STOPPED_IDLE;
     }
-    wait_until("the worker that was stopped is buried", || !listed());
     roll_call(executor);
     if tally.late == 1 { ONE_LATE } else { NONE_LOST }
 }

@@ -64,6 +64,8 @@ fn start(row: &Row, stage: &Stage) -> std::io::Result<Child> {
         .env(VARIABLE, row.to_string())
         .env(STEP_VARIABLE, own_order)
         .current_dir(&stage.folder)
+        // For its gates: a program that is killed leaves them, and its number comes again.
+        .env("TMPDIR", &stage.folder)
         // Every process that comes of it inherits this, and it ends with the last of them.
         .stdout(Stdio::piped())
         .stderr(fs::File::create(stage.folder.join("said"))?)

@@ -47,6 +47,10 @@ pub fn watch(row: &Row) -> Result<&'static str, String> {
         // Whatever state it is in; nothing of a failed row may stay behind.
         let _ = program.kill();
         let _ = program.wait();
+        if let Some(stopped) = stage.token.taker().filter(|pid| state_of(*pid) == Some('T')) {
+            // SAFETY: no pointer is passed. The process is stopped, so the number is still its.
+            unsafe { libc::kill(stopped as i32, libc::SIGKILL) };
+        }
         let said = fs::read_to_string(stage.folder.join("said")).unwrap_or_default();
         format!("{cause}\n{said}")
     })

@@ -9,7 +9,10 @@ use std::task::Context;
 use std::time::Duration;
 
 use common::{DEADLINE, Gate, executor, flag_waker, roll_call, wait_until};
-use wharf::{ArchivedArray, Array, Executor, Serialized, ShareError, TaskError, TaskOptions};
+use wharf::{
+    ArchivedArray, Array, BuildError, Death, Executor, Serialized, ShareError, TaskError,
+    TaskOptions,
+};
 
 fn one() -> u64 {
     1
@@ -202,6 +205,22 @@ fn an_executor_ends_though_an_idle_worker_is_stopped() {
         roll_call(&executor);
         executor.worker_pids().into_iter().take(stopped).for_each(stop);
         executor.shutdown().unwrap();
+    }
+}
+
+/// The same before it was ready: nobody had an executor yet to end, and `build` did not return.
+#[test]
+fn an_executor_is_not_built_for_ever_though_a_worker_is_stopped_before_it_is_ready() {
+    fn stop_here() {
+        // SAFETY: no pointer is passed.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    }
+    let built = Executor::builder().workers(2).on_start(stop_here, ()).build();
+    match built {
+        Err(BuildError::OnStart { cause, .. }) => {
+            assert!(cause.contains(&Death::Signal(libc::SIGKILL).to_string()), "{cause}");
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -22,9 +22,9 @@ use crate::task::{Desk, Loss};
 
 /// Messages of a dead worker that are listened to: it may have said why it could not start.
 const LAST_WORDS_MAX: u32 = 16;
-/// While closing and nothing goes on, how often the workers are told once more: one that went wild
-/// may have taken back the first word.
-const CLOSING_ROUND: Duration = Duration::from_secs(1);
+/// While the executor starts or closes and nothing goes on, how often the workers are looked after:
+/// one may be stopped, and one that went wild may have taken back the word that it closes.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Starts the supervisor. Its thread lives until the last worker has ended.
 pub(super) fn start(
@@ -129,11 +129,15 @@ impl Supervisor {
             if orders.closing && empty && (hopeless || self.desk.count_queued() == 0) {
                 break;
             }
-            let round = orders.closing.then_some(CLOSING_ROUND);
+            let started = self.office.is_started();
+            let round = (orders.closing || !started).then_some(ROUND);
             let events = self.wait([pause, alarm, round].into_iter().flatten().min());
             if orders.closing && events.is_empty() && !self.has_progressed() {
                 self.desk.set_right();
                 self.desk.control().wake().wake_all();
+                self.end_stopped();
+            }
+            if !started && events.is_empty() {
                 self.end_stopped();
             }
             for event in events {

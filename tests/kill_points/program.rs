@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process;
 use std::time::Duration;
 
-use wharf::{Builder, Executor};
+use wharf::{BuildError, Builder, Death, Executor};
 
 use crate::common::footprint::Footprint;
 use crate::common::{roll_call, wait_until};
@@ -97,6 +97,10 @@ fn leave_orphans(row: &Row, folder: &Path) {
 fn worker_row(row: &Row, folder: &Path) {
     let before = Footprint::take();
     let token = Token::of(folder);
+    if row.step.starts_with("start.") {
+        while_building(row, folder, &token);
+        assert_eq!(Footprint::take(), before, "something is left of an executor that was built");
+    }
     for _ in 0..ROUNDS_MAX {
         if let Some(verdict) = worker_round(row, folder, &token) {
             assert_eq!(Footprint::take(), before, "something is left");
@@ -106,6 +110,27 @@ fn worker_row(row: &Row, folder: &Path) {
     }
     eprintln!("{row} was not passed in {ROUNDS_MAX} loads");
     process::exit(NEVER_PASSED);
+}
+
+/// A worker that does not come up is an error of the builder, and one that has just come up is
+/// replaced.
+fn while_building(row: &Row, folder: &Path, token: &Token) {
+    token.lay_out();
+    match builder(folder, row.order(token), TASKS_MAX).build() {
+        Err(BuildError::Worker { cause, .. }) => {
+            let signal = row.action.signal().unwrap_or(libc::SIGKILL);
+            assert!(cause.contains(&Death::Signal(signal).to_string()), "{cause}");
+        }
+        Ok(executor) => {
+            assert_eq!(row.step, "start.ready", "a worker has not come up");
+            if row.action != Action::Stop {
+                roll_call(&executor);
+            }
+            executor.shutdown().expect("it ends in order");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    assert!(token.forget(), "no worker came to the step");
 }
 
 /// One executor's life. Returns what was to be seen, if a worker came to the step.
@@ -122,11 +147,10 @@ fn worker_round(row: &Row, folder: &Path, token: &Token) -> Option<&'static str>
     // Only now: a worker that does not come up while building is an error of the builder.
     token.lay_out();
     load.run();
-    if ends || token.taker().is_none() {
-        load.cancelled();
-    } else {
-        // Those that are left go on.
-        load.many_small();
+    match row.action {
+        Action::Kill | Action::Abort => load.cancelled(),
+        // Those that are left go on. A task that waits to be cancelled would have its deadline.
+        Action::Stop => load.many_small(),
     }
     load.check_runs();
     let tally = load.tally;
@@ -174,12 +198,13 @@ fn after_a_death(executor: &Executor, tally: &Tally, held: u64) -> &'static str 
 /// is there still: the others go on, and the executor ends in spite of it.
 fn after_a_stop(executor: &Executor, tally: &Tally, stopped: u32) -> &'static str {
     assert!(tally.late <= 1 && tally.died == 0, "{tally:?}");
-    let listed = || executor.worker_pids().contains(&stopped);
-    if state_of(stopped) == Some('T') {
+    // It takes the token just before it stops; and it may have been condemned since.
+    let has_come = || matches!(state_of(stopped), Some('T') | None);
+    wait_until("the worker is stopped, or buried", has_come);
+    if state_of(stopped).is_some() {
         assert_eq!(tally.late, 0, "its worker lives");
         return STOPPED_IDLE;
     }
-    wait_until("the worker that was stopped is buried", || !listed());
     roll_call(executor);
     if tally.late == 1 { ONE_LATE } else { NONE_LOST }
 }

@@ -132,6 +132,12 @@ impl Token {
         fs::remove_file(&self.0).is_ok()
     }
 
+    /// Takes away that somebody has used the right. False: nobody has.
+    pub fn forget(&self) -> bool {
+        let taken = |pid: u32| self.0.with_extension(pid.to_string());
+        self.taker().is_some_and(|pid| fs::remove_file(taken(pid)).is_ok())
+    }
+
     /// The process that has carried the order out.
     pub fn taker(&self) -> Option<u32> {
         let folder = self.0.parent().expect("it lies in a folder");

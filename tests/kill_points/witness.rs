@@ -47,6 +47,10 @@ pub fn watch(row: &Row) -> Result<&'static str, String> {
         // Whatever state it is in; nothing of a failed row may stay behind.
         let _ = program.kill();
         let _ = program.wait();
+        if let Some(stopped) = stage.token.taker().filter(|pid| state_of(*pid) == Some('T')) {
+            // SAFETY: no pointer is passed. The process is stopped, so the number is still its.
+            unsafe { libc::kill(stopped as i32, libc::SIGKILL) };
+        }
         let said = fs::read_to_string(stage.folder.join("said")).unwrap_or_default();
         format!("{cause}\n{said}")
     })
@@ -64,6 +68,8 @@ fn start(row: &Row, stage: &Stage) -> std::io::Result<Child> {
         .env(VARIABLE, row.to_string())
         .env(STEP_VARIABLE, own_order)
         .current_dir(&stage.folder)
+        // For its gates: a program that is killed leaves them, and its number comes again.
+        .env("TMPDIR", &stage.folder)
         // Every process that comes of it inherits this, and it ends with the last of them.
         .stdout(Stdio::piped())
         .stderr(fs::File::create(stage.folder.join("said"))?)

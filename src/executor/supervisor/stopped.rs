@@ -3,10 +3,11 @@
 use super::{Seat, Supervisor};
 
 impl Supervisor {
-    /// Kills workers that are stopped (SIGSTOP) and run no task. Called while closing, and when a
-    /// task waits for longer than it may run: such a worker may have taken its id from the ring, or
-    /// the wake-up for it, and leaves only when somebody continues it. The burial puts all of that
-    /// right.
+    /// Kills workers that are stopped (SIGSTOP) and run no task.
+    ///
+    /// Called while the executor starts or closes and nothing goes on, and when a task waits for
+    /// longer than it may run: such a worker may have taken its id from the ring, or the wake-up
+    /// for it, and leaves only when somebody continues it. The burial puts all of that right.
     ///
     /// A stopped worker that runs a task is left to the task's deadline, or to whoever stopped it.
     pub(super) fn end_stopped(&self) {

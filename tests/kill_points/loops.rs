@@ -1,4 +1,8 @@
-//! Loops over arrays, as part of the load: what a dead worker had claimed is done again, or named.
+//! Maps and loops over arrays, as part of the load: an item is lost with its worker; what a dead
+//! worker had claimed of a loop is done again, or named.
+
+use std::thread;
+use std::time::Duration;
 
 use wharf::{ArrayMut, ChunkStart, Executor, LoopError, TaskError};
 
@@ -21,8 +25,37 @@ fn total(executor: &Executor, array: &ArrayMut<u64>) -> u64 {
     sum.expect("what was lost is done again")
 }
 
-/// Fills an array, adds it up, and updates it, which is not done twice.
+fn slow_at_first(n: u64) -> u64 {
+    // The item waits for as long as its mates need to be cut off, and more.
+    let end = std::time::Instant::now() + Duration::from_millis(if n == 0 { 3 } else { 0 });
+    while std::time::Instant::now() < end {
+        thread::yield_now();
+    }
+    n * 2
+}
+
+/// Maps items; each has one verdict, and a death costs one of them.
+fn map(executor: &Executor, tally: &mut Tally) {
+    for (items, batch) in [(400u64, 0), (40, 20)] {
+        let mut count = 0;
+        for (n, result) in executor.map(slow_at_first, 0..items).batch(batch).enumerate() {
+            count += 1;
+            match result {
+                Ok(value) => {
+                    assert_eq!(value, n as u64 * 2);
+                    tally.right += 1;
+                }
+                Err(TaskError::WorkerDied { .. }) => tally.died += 1,
+                Err(error) => panic!("item {n}: {error}"),
+            }
+        }
+        assert_eq!(count, items);
+    }
+}
+
+/// Maps items. Fills an array, adds it up, and updates it, which is not done twice.
 pub fn run(executor: &Executor, tally: &mut Tally) {
+    map(executor, tally);
     let mut array = executor.array::<u64>(LEN).expect("memory");
     let filled = executor.fill_chunks(&mut array, 1, fill, (ChunkStart,));
     filled.expect("what was lost is done again");

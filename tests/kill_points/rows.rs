@@ -84,10 +84,11 @@ impl Row {
         self.step.starts_with("orphan.")
     }
 
-    /// Tells whether nobody but who stopped it ends the wait for the process: loops have no
-    /// deadline.
+    /// Tells whether nobody but who stopped it ends the wait for the process: maps and loops have
+    /// no deadline.
     fn has_no_deadline(&self) -> bool {
-        self.step.starts_with("loop.") && self.side == Side::Worker && self.action == Action::Stop
+        let is_of_many = self.step.starts_with("loop.") || self.step.starts_with("batch.");
+        is_of_many && self.side == Side::Worker && self.action == Action::Stop
     }
 
     /// Tells whether the step is one of a worker that starts or leaves.

@@ -67,12 +67,14 @@ impl Span<'_> {
     pub(crate) fn open(&self, offset: u64) {
         // PAIRS entries-open: whoever sees the place sees that all entries are empty.
         self.entries.store(offset + 1, Ordering::Release);
+        step!(worker "batch.opened");
     }
 
     /// Worker: claims the next item. What it stored of earlier ones is told if the parent asks.
     pub(crate) fn claim(&self) -> ItemClaim {
         // PAIRS eager: either this sees the wish, or the parent sees what was stored before this.
         let before = self.word.fetch_add(1, Ordering::AcqRel);
+        step!(worker "batch.claimed");
         let eager = before & EAGER != 0;
         if eager {
             self.word.fetch_and(!EAGER, Ordering::AcqRel);
@@ -114,7 +116,10 @@ impl Span<'_> {
             }
             let cut = word & !(ITEM << ITEM_BITS) | next << ITEM_BITS;
             match self.word.compare_exchange_weak(word, cut, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(next as u32),
+                Ok(_) => {
+                    step!(parent "batch.cut");
+                    return Some(next as u32);
+                }
                 Err(seen) => word = seen,
             }
         }
@@ -125,6 +130,7 @@ impl Span<'_> {
     pub(crate) fn hasten(&self) {
         // PAIRS eager.
         self.word.fetch_or(EAGER, Ordering::AcqRel);
+        step!(parent "batch.hastened");
     }
 }
 

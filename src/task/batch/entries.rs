@@ -90,8 +90,10 @@ impl Entries {
                 cell.store(*word, Ordering::Relaxed);
             }
         }
+        step!(worker "batch.placed");
         // PAIRS entry-stored.
         cells[0].store(tag, Ordering::Release);
+        step!(worker "batch.stored");
         true
     }
 

@@ -5,6 +5,7 @@ mod common;
 mod failures;
 #[path = "map/memory.rs"]
 mod memory;
+#[cfg(not(loom))]
 #[path = "map/streams.rs"]
 mod streams;
 #[path = "map/window.rs"]

@@ -11,7 +11,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 echo "Covers: the ring, the slot's states, waiting for a task, the gate, the bell, releases, sleeping"
-echo "and waking of workers, and a worker that dies before each of its accesses."
+echo "and waking of workers, batches, and a worker that dies before each of its accesses."
 echo "Does not cover: system calls, the desk's locks, the heaps."
 
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"

@@ -87,6 +87,11 @@ impl RemoteHeap {
         self.family
     }
 
+    /// Tells whether this process mapped the heap, and is not a fork of the one that did.
+    pub(crate) fn is_here(&self) -> bool {
+        self.control.is_here()
+    }
+
     pub(crate) fn len(&self) -> u64 {
         match &self.source {
             Source::Mapped { map, .. } => map.len() as u64,

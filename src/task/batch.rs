@@ -196,6 +196,10 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
+        // A fork has copies of locks that may have been held, and the results are not its.
+        if self.opened.get().is_some_and(|opened| !opened.heap.is_here()) {
+            return;
+        }
         while self.read_count() < self.count {
             match self.read_next() {
                 Some(outcome) => drop(outcome),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::peer::{was_started_again, with_fresh_memory};
 use common::{Floor, Summary, Table, Unit, WORKERS};
-use common::{executor, in_turns, is_full, latency, timed};
+use common::{executor, in_turns, is_full, latency, number, sum, timed};
 use wharf::{Array, Builder, Executor, ShareError, Shared};
 
 const KIB: usize = 1 << 10;
@@ -49,22 +49,6 @@ fn shown(bytes: usize) -> String {
 /// Whole numbers, so that their sum does not depend on the order of additions.
 fn numbers(bytes: usize) -> Vec<f64> {
     (0..bytes / 8).map(number).collect()
-}
-
-fn number(index: usize) -> f64 {
-    (index % 1024) as f64
-}
-
-/// Adds up in sixteen lanes, so that the memory is the limit and not the adder.
-fn sum(numbers: &[f64]) -> f64 {
-    let (chunks, rest) = numbers.as_chunks::<16>();
-    let mut lanes = [0.0; 16];
-    for chunk in chunks {
-        for (lane, number) in lanes.iter_mut().zip(chunk) {
-            *lane += number;
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
 }
 
 fn speed(bytes: usize, rounds: &[f64]) -> Summary {

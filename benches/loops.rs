@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::peer::was_started_again;
 use common::{Floor, Summary, Table, Unit, WORKERS};
-use common::{executor, in_turns, is_full, latency, timed, wants};
+use common::{executor, in_turns, is_full, latency, number, sum, timed, wants};
 use rayon::prelude::*;
 use wharf::{Array, ArrayMut, ChunkStart, Executor};
 
@@ -39,23 +39,6 @@ fn main() {
         grain(&mut table, &executor, &threads);
     }
     table.print();
-}
-
-/// A sum in sixteen lanes, so that the memory is the limit and not the adder.
-fn sum(numbers: &[f64]) -> f64 {
-    let (chunks, rest) = numbers.as_chunks::<16>();
-    let mut lanes = [0.0; 16];
-    for chunk in chunks {
-        for (lane, number) in lanes.iter_mut().zip(chunk) {
-            *lane += number;
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
-}
-
-/// Whole numbers, so that their sum does not depend on the order of additions.
-fn number(index: usize) -> f64 {
-    (index % 1024) as f64
 }
 
 fn write(out: &mut [f64], start: usize) {

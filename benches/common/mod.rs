@@ -56,6 +56,23 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (f64, R) {
     (start.elapsed().as_secs_f64(), result)
 }
 
+/// Whole numbers, so that their sum does not depend on the order of additions.
+pub fn number(index: usize) -> f64 {
+    (index % 1024) as f64
+}
+
+/// Adds up in sixteen lanes, so that the memory is the limit and not the adder.
+pub fn sum(numbers: &[f64]) -> f64 {
+    let (chunks, rest) = numbers.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for chunk in chunks {
+        for (lane, number) in lanes.iter_mut().zip(chunk) {
+            *lane += number;
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
+}
+
 /// What one round of single calls took, in seconds.
 #[derive(Clone, Copy)]
 pub struct Latency {

@@ -111,6 +111,11 @@ impl<T> Array<T> {
     pub(crate) fn place(&self) -> Place {
         Place { len: size_of_val::<[T]>(self) as u64, ..self.lease.place() }
     }
+
+    /// The executor that the array belongs to.
+    pub(crate) fn family(&self) -> u64 {
+        self.lease.family()
+    }
 }
 
 /// How many elements a place holds. `None`: its length is no multiple of theirs.

@@ -79,56 +79,25 @@ pub fn rows<A>(array: A, columns: usize) -> Rows<A> {
     Rows { array, columns }
 }
 
-impl<T: Pod> Chunked for &Array<T> {
-    type Argument = Cut<T>;
-
-    fn units(&self) -> Result<usize, LoopError> {
-        Ok(self.len())
-    }
-
-    fn unit_bytes(&self) -> usize {
-        size_of::<T>()
-    }
-
-    fn into_cut(self) -> Cut<T> {
-        Cut::of(self.place(), self.lease().family())
-    }
-}
-
-impl<T: Pod> Chunked for &ArrayMut<T> {
-    type Argument = Cut<T>;
-
-    fn units(&self) -> Result<usize, LoopError> {
-        Ok(self.len())
-    }
-
-    fn unit_bytes(&self) -> usize {
-        size_of::<T>()
-    }
-
-    fn into_cut(self) -> Cut<T> {
-        Cut::of(self.place(), self.family())
-    }
-}
-
-impl<T: Pod> Chunked for &mut ArrayMut<T> {
-    type Argument = CutMut<T>;
-
-    fn units(&self) -> Result<usize, LoopError> {
-        Ok(self.len())
-    }
-
-    fn unit_bytes(&self) -> usize {
-        size_of::<T>()
-    }
-
-    fn into_cut(self) -> CutMut<T> {
-        CutMut::of(self.place(), self.family())
-    }
-}
-
-macro_rules! rows_of {
+/// What can be cut, as it is and between rows.
+macro_rules! chunked {
     ($($array:ty => $argument:ident),*) => {$(
+        impl<T: Pod> Chunked for $array {
+            type Argument = $argument<T>;
+
+            fn units(&self) -> Result<usize, LoopError> {
+                Ok(self.len())
+            }
+
+            fn unit_bytes(&self) -> usize {
+                size_of::<T>()
+            }
+
+            fn into_cut(self) -> $argument<T> {
+                $argument::of(self.place(), self.family())
+            }
+        }
+
         impl<T: Pod> Chunked for Rows<$array> {
             type Argument = $argument<T>;
 
@@ -151,4 +120,4 @@ macro_rules! rows_of {
     )*};
 }
 
-rows_of!(&Array<T> => Cut, &ArrayMut<T> => Cut, &mut ArrayMut<T> => CutMut);
+chunked!(&Array<T> => Cut, &ArrayMut<T> => Cut, &mut ArrayMut<T> => CutMut);

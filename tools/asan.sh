@@ -23,5 +23,6 @@ export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
 # The test that is left out leaks on purpose, and the sanitizer says so.
 exec cargo "+$toolchain" test --target "$host" --no-fail-fast --lib --test executor --test memory \
-    --test crash --test limits --test regressions --test orphans --test hostile -- \
+    --test crash --test limits --test regressions --test orphans --test hostile \
+    --test loops --test map --test conformance -- \
     --skip a_worker_that_has_grown_too_large_is_replaced "$@"

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, executor};
 use wharf::{Array, Executor, Serialized, ShareError, TaskError};
 
+/// So many items need batches of every size; fewer where nothing is optimized.
+const MANY: u64 = if cfg!(debug_assertions) { 5000 } else { 20_000 };
+
 fn double(n: u64) -> u64 {
     n * 2
 }
@@ -122,7 +125,7 @@ fn results_come_in_the_order_of_the_items() {
     for workers in [1, 2, 3] {
         let executor = executor(workers);
         for sizes in SIZES {
-            for items in [0, 1, 2, 9, 1000, 20_000u64] {
+            for items in [0, 1, 2, 9, 1000, MANY] {
                 let results = map!(sizes, executor.map(double, 0..items));
                 let mut results = results.collect::<Result<Vec<u64>, TaskError>>().unwrap();
                 if sizes.unordered {

@@ -33,3 +33,4 @@ pub(crate) use slot::{
     Span,
 };
 pub(crate) use spin::Spin;
+pub(crate) use wake::Notice;

@@ -23,3 +23,17 @@ pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonErro
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A `SeqCst` fence, where the calling thread's last store was a read-modify-write.
+///
+/// On x86-64 that instruction is a full barrier itself, and one more costs some 30 cycles in which
+/// nothing goes on (Intel, Software Developer's Manual, volume 3A, "Loads and Stores Are Not
+/// Reordered with Locked Instructions"). The language does not promise so much of a swap, so
+/// elsewhere, and for models, it is a fence.
+#[inline]
+pub(crate) fn fence_after_swap() {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+    fence(Ordering::SeqCst);
+}

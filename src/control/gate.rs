@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence, fence_after_swap};
 use crate::sys::{futex_wait, futex_wake};
 
 /// Where submitters wait for a full table, and the flag that the supervisor's bell was rung.
@@ -47,6 +47,19 @@ impl Gate {
     pub(crate) fn finished(&self) {
         // PAIRS gate.
         fence(Ordering::SeqCst);
+        self.let_go_on();
+    }
+
+    /// As [`Gate::finished`], after a swap that finished the task or freed the slot.
+    #[inline]
+    pub(crate) fn finished_by_swap(&self) {
+        // PAIRS gate.
+        fence_after_swap();
+        self.let_go_on();
+    }
+
+    #[inline]
+    fn let_go_on(&self) {
         if self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0
         {
             step!(both "gate.mark");

@@ -22,13 +22,25 @@ pub(crate) struct Spin {
     limit: Duration,
     least: Duration,
     most: Duration,
+    /// How long a try lasts that finds out whether waits are short again.
+    probe: Duration,
     slept: u32,
 }
 
 impl Spin {
     /// `most` zero never spins, `least` zero stops spinning while waits are long.
     pub(crate) fn new(least: Duration, most: Duration) -> Self {
-        Self { limit: most, least, most, slept: 0 }
+        Self { limit: most, least, most, probe: STEADY.min(most), slept: 0 }
+    }
+
+    /// For waits that are worth `most` or nothing.
+    pub(crate) fn all_or_nothing(most: Duration) -> Self {
+        Self { probe: most, ..Self::new(Duration::ZERO, most) }
+    }
+
+    /// Tells whether to spin at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.most >= WORTHWHILE
     }
 
     /// Tells whether to spin this time. If not, sleeping at once is best: on a core of its own a
@@ -38,14 +50,14 @@ impl Spin {
             return true;
         }
         self.slept += 1;
-        self.slept.is_multiple_of(SLEEPS_A_PROBE) && self.most >= WORTHWHILE
+        self.slept.is_multiple_of(SLEEPS_A_PROBE) && self.is_on()
     }
 
     /// Spins until `done` returns something or the learned time has passed.
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> Option<T> {
         let start = Instant::now();
         let probes = self.limit < WORTHWHILE;
-        let limit = if probes { STEADY.min(self.most) } else { self.limit };
+        let limit = if probes { self.probe } else { self.limit };
         loop {
             for _ in 0..SPINS_A_LOOK {
                 if let Some(found) = done() {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::layout::Seat;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, fence_after_swap};
 use crate::sys::{futex_wait, futex_wake};
 
 /// 64 workers a word.
@@ -18,6 +18,17 @@ pub(crate) const BED_WORDS: usize = 16;
 pub(crate) struct Bed {
     sleeping: AtomicU64,
     searching: AtomicU64,
+}
+
+/// Who was there when work was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A worker that searches, and was not woken.
+    Searcher,
+    /// One that slept. It is on its way.
+    Woken,
+    /// All are at work, or there are none.
+    Nobody,
 }
 
 /// The protocol, over words that lie elsewhere.
@@ -34,12 +45,17 @@ impl<'c> Wake<'c> {
     }
 
     /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
-    /// False: nobody sleeps or searches.
-    pub(crate) fn notify(&self) -> bool {
+    pub(crate) fn notify(&self) -> Notice {
         // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees the pushed work.
         // PAIRS search: either this sees the searcher's bit gone, or the searcher sees the work.
-        fence(Ordering::SeqCst);
-        self.anyone_searches() || self.wake_one()
+        fence_after_swap();
+        if self.anyone_searches() {
+            Notice::Searcher
+        } else if self.wake_one() {
+            Notice::Woken
+        } else {
+            Notice::Nobody
+        }
     }
 
     /// Producer: tells whether a worker is awake and looking for work.

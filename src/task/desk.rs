@@ -55,6 +55,8 @@ pub(crate) struct Desk {
     workers: AtomicU32,
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
+    /// The slot that was pushed last, if a worker had to be woken for it.
+    woken: AtomicU32,
     cores: u32,
     /// What runs tasks in the thread that submits them, if that is wanted.
     calling: OnceLock<Box<Calling>>,
@@ -137,6 +139,7 @@ impl Desk {
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
+            woken: AtomicU32::new(queue::NOBODY),
             cores,
             calling: OnceLock::new(),
             end: OnceLock::new(),

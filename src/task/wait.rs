@@ -13,8 +13,29 @@ const SPIN_MOST: Duration = Duration::from_micros(50);
 /// The shortest: it spins only where a core is free and a worker is awake, so a try costs little.
 const SPIN_LEAST: Duration = Duration::from_micros(4);
 
+/// How long a caller spins that had to wake a worker, and was itself woken just before. On another
+/// core a worker wakes up in some 50 us here; two who sleep in turns go on with that for ever, if
+/// none of them waits for the other awake.
+const WAKING_MOST: Duration = Duration::from_micros(120);
+/// A task that is waited for so soon after another is one of many in a row.
+const IN_A_ROW: Duration = Duration::from_micros(20);
+
 thread_local! {
-    static SPIN: RefCell<Spin> = RefCell::new(Spin::new(SPIN_LEAST, SPIN_MOST));
+    static HABITS: RefCell<Habits> = RefCell::new(Habits {
+        awake: Spin::new(SPIN_LEAST, SPIN_MOST),
+        waking: Spin::all_or_nothing(WAKING_MOST),
+        slept_until: None,
+    });
+}
+
+/// What a thread has learned about waiting.
+struct Habits {
+    /// For a task whose worker was awake.
+    awake: Spin,
+    /// For one whose worker had to be woken.
+    waking: Spin,
+    /// When it last waited asleep.
+    slept_until: Option<Instant>,
 }
 
 impl Desk {
@@ -40,9 +61,10 @@ impl Desk {
                 self.detach(index, generation);
                 return Some(Outcome::Lost(Loss::Nested));
             }
-            Phase::Queued if !self.control().wake().anyone_searches() => {
-                // A worker was only just woken, and may be put on this very core: spinning would
-                // keep it away.
+            Phase::Queued if self.was_woken_for(index) => {
+                if let Some(outcome) = self.spin_while_waking(index, generation) {
+                    return Some(outcome);
+                }
             }
             Phase::Queued | Phase::Running => {
                 if self.has_idle_core()
@@ -63,6 +85,7 @@ impl Desk {
                 step!(parent "join.marked");
                 futex_wait(slot.futex(), word, timeout);
                 step!(parent "join.woken");
+                learn(|habits| habits.slept_until = Some(Instant::now()));
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
                 return Some(outcome);
@@ -78,14 +101,25 @@ impl Desk {
     }
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
-        let done = || match self.phase(index, generation) {
-            Phase::Queued | Phase::Running => None,
-            Phase::Finished | Phase::Gone => Some(()),
-        };
-        // A waker that runs inside another wait finds the cell in use, and sleeps at once.
-        let spin = |spin: &mut Spin| if spin.pays() { spin.until(done) } else { done() };
-        SPIN.with(|cell| cell.try_borrow_mut().ok().and_then(|mut learned| spin(&mut learned)))?;
+        let done = || self.has_ended(index, generation).then_some(());
+        learn(|Habits { awake, .. }| if awake.pays() { awake.until(done) } else { done() })??;
         self.try_outcome(index, generation)
+    }
+
+    /// A worker was woken for the task, and may be put on this very core: then spinning keeps it
+    /// away. On a core of its own it takes its time, and among many tasks in a row the next ones
+    /// find it awake if this thread is so, too.
+    fn spin_while_waking(&self, index: u32, generation: u32) -> Option<Outcome> {
+        let done = || self.has_ended(index, generation).then_some(());
+        learn(|Habits { waking, slept_until, .. }| {
+            let in_a_row = slept_until.take().is_some_and(|at| at.elapsed() < IN_A_ROW);
+            (in_a_row && self.has_idle_core() && waking.pays()).then(|| waking.until(done))?
+        })??;
+        self.try_outcome(index, generation)
+    }
+
+    fn has_ended(&self, index: u32, generation: u32) -> bool {
+        matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
     }
 
     /// Wakes a sleeper if the task still waits for a worker that says it searches: one that was
@@ -96,4 +130,9 @@ impl Desk {
             self.control().wake().wake_one();
         }
     }
+}
+
+/// A waker that runs inside another wait finds the habits in use: then there is nothing to learn.
+fn learn<T>(from: impl FnOnce(&mut Habits) -> T) -> Option<T> {
+    HABITS.with(|habits| habits.try_borrow_mut().ok().map(|mut habits| from(&mut habits)))
 }

@@ -20,14 +20,24 @@ pub(super) struct Job<'w> {
     pub(super) slot: &'w Slot,
 }
 
+/// What became of a popped slot.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    /// How many tasks were run; items of a batch count each. 0: it was not to be had.
+    pub(super) tasks: u64,
+    /// Somebody slept until the end.
+    pub(super) has_woken: bool,
+}
+
 /// Inline arguments: a copy, since others can write to the slot, aligned as a block is.
 #[repr(C, align(64))]
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
-    /// Returns how many tasks were run; items of a batch count each. 0: it was not to be had.
-    pub(super) fn run(self) -> u64 {
-        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else { return 0 };
+    pub(super) fn run(self) -> Ran {
+        let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else {
+            return Ran::default();
+        };
         if running.is_timed() {
             self.worker.bell.ring();
             self.worker.control.gate().finished();
@@ -58,7 +68,7 @@ impl Job<'_> {
         let finished = running.finish(ending, &place);
         if finished.doomed {
             self.worker.bear_doom(self.slot, &place);
-            return tasks;
+            return Ran { tasks, has_woken: false };
         }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -68,12 +78,12 @@ impl Job<'_> {
             self.worker.bell.ring();
         }
         step!(worker "task.told");
-        self.worker.control.gate().finished();
+        self.worker.control.gate().finished_by_swap();
         self.worker.count_finished(tasks);
         if self.worker.tie.is_process() {
             lifeline::forget_old_heaps();
         }
-        tasks
+        Ran { tasks, has_woken: finished.wake }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use memmap2::MmapRaw;
 
 use super::entry::{Origin, WORKER_VARIABLE};
-use super::execute::{self, Job};
+use super::execute::{self, Job, Ran};
 use super::inside::Tie;
 use super::lifeline::{self, Lifeline};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
@@ -39,6 +39,8 @@ pub(super) struct Worker {
     pub(super) args_heap: u64,
     spin: Spin,
     searchers_max: u32,
+    /// Somebody slept until the end of the latest task.
+    has_woken: bool,
     start: Option<(u64, Place)>,
     pub(super) terms: Terms,
     /// Where the parent is another process.
@@ -201,6 +203,7 @@ impl Worker {
             args_heap: hello.args_heap,
             spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
             searchers_max: hello.searchers_max as u32,
+            has_woken: false,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },
             _args: None,
@@ -245,7 +248,8 @@ impl Worker {
     fn run(&mut self, index: u32) {
         // The ring lies in memory that a worker gone wild may write.
         let Some(slot) = self.control.slots().get(index as usize) else { return };
-        let tasks = Job { worker: self, slot }.run();
+        let Ran { tasks, has_woken } = Job { worker: self, slot }.run();
+        self.has_woken = has_woken;
         if let Some(left) = &mut self.terms.tasks_left {
             *left = left.saturating_sub(tasks);
         }
@@ -322,9 +326,13 @@ impl Worker {
     }
 
     /// Looks for a task for a while, where that pays and not too many do.
+    ///
+    /// Where nobody slept until the end of the latest task, its caller is awake and may submit the
+    /// next one soon. One that had to be woken wakes up for some time, perhaps on this very core.
     fn search(&mut self) -> Option<u32> {
         let (ring, wake) = (self.control.ring(), self.control.wake());
-        if !self.spin.pays() || !wake.search(self.seat, self.searchers_max) {
+        let hopes = !std::mem::replace(&mut self.has_woken, true) && self.spin.is_on();
+        if !hopes && !self.spin.pays() || !wake.search(self.seat, self.searchers_max) {
             return None;
         }
         let found = self.spin.until(|| ring.pop());

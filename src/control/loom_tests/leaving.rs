@@ -5,6 +5,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::{MANY, Table, check};
+use crate::control::Notice;
 use crate::control::slot::{Claim, Ending, ResultPlace};
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
 
@@ -52,7 +53,7 @@ fn a_worker_that_leaves_for_want_of_work_leaves_no_task_behind() {
         let draft = table.slots[0].draft().expect("the slot is free");
         draft.publish(7, 0, 0, &[]);
         table.ring().push(0).expect("an empty ring");
-        let rings = !table.wake().notify() && vacant.load(Ordering::Relaxed) != 0;
+        let rings = table.wake().notify() == Notice::Nobody && vacant.load(Ordering::Relaxed) != 0;
         assert!(worker.join().expect("worker") || rings, "the task is left behind");
     });
 }

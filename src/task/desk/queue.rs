@@ -1,12 +1,14 @@
 //! The desk's end of the ring: queued tasks go in, and what went wrong in it is put right.
 
 use super::{Desk, Loss};
-use crate::control::{Full, Phase};
+use crate::control::{Full, Notice, Phase};
 use crate::sync::{Ordering, lock};
 
 /// How often a ring is put in order for one push. In order, it has room for twice the slots; only
 /// a worker that keeps on writing into it can use all of these up.
 const MENDS_MAX: u32 = 64;
+/// No slot has this index.
+pub(super) const NOBODY: u32 = u32::MAX;
 
 impl Desk {
     /// Makes a queued slot known to the workers.
@@ -14,11 +16,21 @@ impl Desk {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
-        let noticed = self.control.wake().notify();
+        let notice = self.control.wake().notify();
+        let woken = if notice == Notice::Woken { index } else { NOBODY };
+        if self.woken.load(Ordering::Relaxed) != woken {
+            self.woken.store(woken, Ordering::Relaxed);
+        }
         // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
-        if !noticed && self.vacant.load(Ordering::Relaxed) != 0 {
+        if notice == Notice::Nobody && self.vacant.load(Ordering::Relaxed) != 0 {
             self.call_for_worker(index);
         }
+    }
+
+    /// Tells whether a worker had to be woken for the task in this slot, the latest one that was
+    /// pushed. A hint.
+    pub(crate) fn was_woken_for(&self, index: u32) -> bool {
+        self.woken.load(Ordering::Relaxed) == index
     }
 
     /// Tells whether a task waits in the slot for a worker.

@@ -83,39 +83,36 @@ const _: () = {
     assert!(align_of::<Header>() <= 4096);
 };
 
-/// The counts from which all places in the segment follow.
+/// The counts, and the places in the segment that follow from them. Seats follow the header.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     slots: u32,
     seats: u32,
+    /// How many cells the ring has.
+    cells: usize,
+    cells_at: usize,
+    slots_at: usize,
 }
 
 impl Shape {
-    /// Twice the slots: a slot is in the ring once, and a second time after a death.
-    fn cells(self) -> usize {
-        (self.slots as usize * 2).next_power_of_two()
+    const SEATS_AT: usize = size_of::<Header>();
+
+    fn new(slots: u32, seats: u32) -> Self {
+        // Twice the slots: a slot is in the ring once, and a second time after a death.
+        let cells = (slots as usize * 2).next_power_of_two();
+        let cells_at = Self::SEATS_AT + seats as usize * size_of::<Seat>();
+        let slots_at = (cells_at + cells * size_of::<AtomicU64>()).next_multiple_of(4096);
+        Self { slots, seats, cells, cells_at, slots_at }
     }
 
-    fn seats_at(self) -> usize {
-        size_of::<Header>()
-    }
-
-    fn cells_at(self) -> usize {
-        self.seats_at() + self.seats as usize * size_of::<Seat>()
-    }
-
-    fn slots_at(self) -> usize {
-        (self.cells_at() + self.cells() * size_of::<AtomicU64>()).next_multiple_of(4096)
-    }
-
-    fn bytes(self) -> usize {
-        self.slots_at() + self.slots as usize * size_of::<Slot>()
+    fn bytes(&self) -> usize {
+        self.slots_at + self.slots as usize * size_of::<Slot>()
     }
 }
 
 /// The size of a control segment, in bytes.
 pub(crate) fn control_bytes(slots: u32, seats: u32) -> usize {
-    Shape { slots, seats }.bytes()
+    Shape::new(slots, seats).bytes()
 }
 
 /// The control segment, attached.
@@ -167,7 +164,7 @@ impl Control {
         seats: u32,
         budget_bytes: u64,
     ) -> io::Result<Self> {
-        let shape = Shape { slots, seats };
+        let shape = Shape::new(slots, seats);
         let segment = Segment::create(name, shape.bytes())?;
         let base = segment.as_ptr();
         let control = Self::over(base, shape, Home::Segment { _segment: segment });
@@ -181,7 +178,7 @@ impl Control {
         budget_bytes: u64,
         depth: u32,
     ) -> io::Result<Self> {
-        let shape = Shape { slots, seats };
+        let shape = Shape::new(slots, seats);
         let map = anonymous(shape.bytes())?;
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
         let mut control = Self::over(base, shape, Home::Private { _map: map });
@@ -214,7 +211,7 @@ impl Control {
         if !(1..=SLOTS_MAX).contains(&slots) || !(1..=SEATS_MAX).contains(&seats) {
             return Err(invalid());
         }
-        let shape = Shape { slots, seats };
+        let shape = Shape::new(slots, seats);
         let segment = Segment::open(name, shape.bytes())?;
         let base = segment.as_ptr();
         let mut control = Self::over(base, shape, Home::Segment { _segment: segment });
@@ -231,7 +228,7 @@ impl Control {
     /// The same structure on the heap, for tests that run both halves as threads.
     #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn on_heap(slots: u32, seats: u32) -> Self {
-        let shape = Shape { slots, seats };
+        let shape = Shape::new(slots, seats);
         let mut pages = vec![Page([0; 512]); shape.bytes().div_ceil(4096)];
         let base = NonNull::new(pages.as_mut_ptr()).expect("a vector has an address").cast();
         let control = Self::over(base, shape, Home::Heap { _pages: pages });
@@ -271,15 +268,15 @@ impl Control {
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
-        self.array(self.shape.slots_at(), self.shape.slots as usize)
+        self.array(self.shape.slots_at, self.shape.slots as usize)
     }
 
     pub(crate) fn seats(&self) -> &[Seat] {
-        self.array(self.shape.seats_at(), self.shape.seats as usize)
+        self.array(Shape::SEATS_AT, self.shape.seats as usize)
     }
 
     pub(crate) fn ring(&self) -> Ring<'_> {
-        let cells = self.array::<AtomicU64>(self.shape.cells_at(), self.shape.cells());
+        let cells = self.array::<AtomicU64>(self.shape.cells_at, self.shape.cells);
         Ring::over(cells, &self.header().head, &self.header().tail)
     }
 

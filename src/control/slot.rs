@@ -100,6 +100,13 @@ pub(crate) struct ResultPlace {
     pub(crate) inline: [u64; INLINE_RESULT_WORDS],
 }
 
+impl ResultPlace {
+    /// Tells whether memory belongs to the result besides the slot.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.heap != 0 || self.attached != 0
+    }
+}
+
 /// How a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -204,9 +211,11 @@ impl Slot {
         self.mark(generation, WATCHED).map(drop)
     }
 
-    /// Parent: leaves the task to itself. An error means that it ended, and has to be collected.
-    pub(crate) fn detach_mark(&self, generation: u32) -> Result<(), Phase> {
-        self.mark(generation, WATCHED | DETACHED).map(drop)
+    /// Parent: leaves the task to itself; the supervisor's bell is rung at its end, unless nobody
+    /// has to look then. An error means that it ended, and has to be collected.
+    pub(crate) fn detach_mark(&self, generation: u32, is_light: bool) -> Result<(), Phase> {
+        let flags = if is_light { DETACHED } else { WATCHED | DETACHED };
+        self.mark(generation, flags).map(drop)
     }
 
     /// Parent: asks that the supervisor's bell be rung when the task begins.

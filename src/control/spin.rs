@@ -55,16 +55,27 @@ impl Spin {
 
     /// Spins until `done` returns something or the learned time has passed.
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut look = || {
+            for _ in 0..SPINS_A_LOOK {
+                if let Some(found) = done() {
+                    return Some(found);
+                }
+                std::hint::spin_loop();
+            }
+            None
+        };
+        // The shortest waits are not worth a look at the clock.
+        if let Some(found) = look() {
+            self.learn(Duration::ZERO);
+            return Some(found);
+        }
         let start = Instant::now();
         let probes = self.limit < WORTHWHILE;
         let limit = if probes { self.probe } else { self.limit };
         loop {
-            for _ in 0..SPINS_A_LOOK {
-                if let Some(found) = done() {
-                    self.learn(start.elapsed());
-                    return Some(found);
-                }
-                std::hint::spin_loop();
+            if let Some(found) = look() {
+                self.learn(start.elapsed());
+                return Some(found);
             }
             if start.elapsed() >= limit {
                 self.limit = if probes { self.least } else { (limit / 2).max(self.least) };
@@ -97,6 +108,20 @@ mod tests {
         let found = (0..=SLEEPS_A_PROBE).find(|_| spin.pays());
         assert!(found.is_some() && spin.until(|| Some(())).is_some());
         assert!(spin.pays());
+    }
+
+    #[test]
+    fn one_that_is_worth_all_or_nothing_tries_for_the_whole_time_once_in_a_while() {
+        let most = Duration::from_millis(2);
+        let mut spin = Spin::all_or_nothing(most);
+        let tried = |spin: &mut Spin| {
+            let start = Instant::now();
+            misses(spin).then(|| start.elapsed())
+        };
+        let tries: Vec<Duration> = (0..64).filter_map(|_| tried(&mut spin)).collect();
+        let learning = tries.iter().skip_while(|time| **time < most).count();
+        assert!(tries.len() < 32 && learning >= 3, "{tries:?}");
+        assert!(tries[tries.len() - 3..].iter().all(|time| *time >= most), "{tries:?}");
     }
 
     #[test]

@@ -7,26 +7,28 @@ mod ledger;
 mod limits;
 mod loops;
 mod queue;
+mod record;
 mod room;
 mod vacancy;
 
-use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 pub(crate) use caller::Caller;
 use caller::Calling;
-use ledger::{Drafted, Ledger};
+use ledger::Weight::{Heavy, Light};
+use ledger::{Drafted, Ledger, Posting};
 use limits::Timed;
 pub(crate) use loops::OwnedCursor;
 use loops::{Cursors, Note};
+use record::{Entry, Held, Record};
 pub(crate) use vacancy::Vacancy;
 
 use super::batch::Batch;
-use super::outcome::{Kept, Loss, OVERWRITTEN, Outcome};
+use super::outcome::{Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
 use crate::control::{Bell, Collected, Control, Ending, INLINE_ARGS_WORDS, Phase};
-use crate::memory::{Heap, Lease, RemoteHeap};
+use crate::memory::{Heap, RemoteHeap};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 
 /// Everything that submitting and joining need. Lives until the last handle is gone.
@@ -36,7 +38,7 @@ pub(crate) struct Desk {
     heap: Arc<Heap>,
     bell: Arc<Bell>,
     ledger: Ledger,
-    records: Box<[Mutex<Record>]>,
+    records: Box<[Entry]>,
     /// The result heap of each seat's present worker.
     heaps: Box<[Mutex<Option<Arc<RemoteHeap>>>]>,
     /// Every result heap in which something is in use, its worker dead or alive.
@@ -65,30 +67,6 @@ pub(crate) struct Desk {
     cursors: Cursors,
     /// What parts of loops that failed were at.
     notes: Mutex<Vec<Note>>,
-}
-
-/// What the parent remembers of a slot.
-#[derive(Debug, Default)]
-struct Record {
-    /// Kept until the task has ended.
-    held: Option<Held>,
-    /// What the task runs, if it is a batch.
-    batch: Option<Arc<Batch>>,
-    /// Why the task of this generation was lost.
-    loss: Option<(u32, Loss)>,
-    /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
-    kept: VecDeque<(u32, Kept)>,
-    /// How often the task may still be run again after its worker has died.
-    retries: u32,
-    /// The task is part of a loop: if it fails, its note is wanted.
-    is_run: bool,
-}
-
-/// The memory of a task's arguments.
-#[derive(Debug)]
-struct Held {
-    _block: Option<Lease>,
-    _attached: Vec<Arc<Lease>>,
 }
 
 #[derive(Debug)]
@@ -125,7 +103,7 @@ impl Desk {
     pub(crate) fn new(control: Arc<Control>, heap: Arc<Heap>, bell: Arc<Bell>, cores: u32) -> Self {
         Self {
             ledger: Ledger::new(control.slots().len()),
-            records: control.slots().iter().map(|_| Mutex::default()).collect(),
+            records: control.slots().iter().map(|_| Entry::default()).collect(),
             heaps: control.seats().iter().map(|_| Mutex::default()).collect(),
             control,
             heap,
@@ -181,7 +159,7 @@ impl Desk {
         slots.into_iter().any(|(index, slot)| {
             let ended = |generation| slot.phase(generation) == Phase::Finished;
             !self.ledger.posted(index).is_some_and(ended)
-                && lock(&self.records[index]).held.is_some()
+                && lock(&self.records[index]).holds_arguments()
         })
     }
 
@@ -198,23 +176,24 @@ impl Desk {
         let Encoded { len, block, attached } = encoded;
         let offset = block.as_ref().map_or(0, |block| block.place().offset);
         let words = if block.is_some() { 0 } else { len.div_ceil(8) as usize };
-        if block.is_some() || !attached.is_empty() {
+        let weight = if block.is_some() || !attached.is_empty() { Heavy } else { Light };
+        if weight == Heavy {
             let held = Held { _block: block, _attached: attached };
-            lock(&self.records[index as usize]).held = Some(held);
+            lock(&self.records[index as usize]).mark().held = Some(held);
         }
         step!(parent "post.held");
-        self.publish(index, draft, code, (offset, len), &inline[..words])
+        self.publish(index, draft.of(weight), code, (offset, len), &inline[..words])
     }
 
     /// As [`Desk::post`], for a task without arguments.
     pub(crate) fn post_bare(&self, index: u32, draft: Drafted<'_>, code: u64) -> u32 {
-        self.publish(index, draft, code, (0, 0), &[])
+        self.publish(index, draft.of(Light), code, (0, 0), &[])
     }
 
     fn publish(
         &self,
         index: u32,
-        draft: Drafted<'_>,
+        draft: Posting<'_>,
         code: u64,
         place: (u64, u64),
         inline: &[u64],
@@ -241,20 +220,20 @@ impl Desk {
                         let outcome = self.outcome_of(index as usize, &mut record, &collected);
                         drop(collected);
                         self.ledger.collected(index as usize, generation);
+                        self.control.gate().finished_by_swap();
                         drop(record);
                         self.step_back(index);
-                        self.control.gate().finished();
                         return Some(outcome);
                     }
                 }
                 // Whoever made room holds the record's lock until the outcome is in it.
                 Phase::Gone => {
                     let mut record = lock(&self.records[index as usize]);
-                    if let Some(kept) = take_kept(&mut record, generation) {
+                    if let Some(kept) = record.take_kept(generation) {
                         return Some(kept);
                     }
                     if self.ledger.posted(index as usize) == Some(generation) {
-                        (record.held, record.batch) = (None, None);
+                        drop(record.take_marks());
                         slot.free_overwritten(generation.wrapping_add(1));
                         self.ledger.collected(index as usize, generation);
                         drop(record);
@@ -267,9 +246,13 @@ impl Desk {
     }
 
     /// Leaves a task to itself: whoever sees it end frees its slot.
+    ///
+    /// The supervisor wants to hear of that end only if it gives memory back. Else the slot is
+    /// there for whoever submits a task, as others are whose tasks have ended.
     pub(crate) fn detach(&self, index: u32, generation: u32) {
         let slot = &self.control.slots()[index as usize];
-        if slot.detach_mark(generation).is_err() {
+        let is_light = self.ledger.weight(index as usize) == Light;
+        if slot.detach_mark(generation, is_light).is_err() {
             drop(self.try_outcome(index, generation));
         }
     }
@@ -301,32 +284,25 @@ impl Desk {
     }
 
     fn outcome_of(&self, index: usize, record: &mut Record, collected: &Collected<'_>) -> Outcome {
-        (record.held, record.retries) = (None, 0);
-        if std::mem::take(&mut record.is_run) && collected.ending() != Ending::Done {
+        let marks = record.take_marks();
+        let place = collected.result();
+        let Some(marks) = marks else {
+            let heap = self.heap_at(collected, place.holds_memory());
+            return Outcome::read(collected.ending(), &place, heap.as_ref(), None);
+        };
+        if marks.is_run && collected.ending() != Ending::Done {
             self.keep_note(index, collected);
         }
-        let loss = record.loss.take().filter(|(g, _)| *g == collected.generation());
-        let place = collected.result();
-        let batch = record.batch.take();
-        let heap = if place.heap != 0 || place.attached != 0 || batch.is_some() {
-            self.heap_of(collected.owner())
-        } else {
-            None
-        };
-        if let Some(batch) = batch {
+        let loss = marks.loss.filter(|(g, _)| *g == collected.generation());
+        let wanted = place.holds_memory() || marks.batch.is_some();
+        let heap = self.heap_at(collected, wanted);
+        if let Some(batch) = marks.batch {
             batch.close(collected.span(), heap.as_ref());
         }
         Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
     }
-}
 
-/// Takes the outcome of one generation. They are in order, and asked for mostly in order.
-fn take_kept(record: &mut Record, generation: u32) -> Option<Outcome> {
-    let at = record.kept.iter().position(|(g, _)| *g == generation)?;
-    let outcome = record.kept.remove(at).map(|(_, kept)| kept.into());
-    if record.kept.is_empty() {
-        // Millions of tasks may have been kept, and never will be again.
-        record.kept = VecDeque::new();
+    fn heap_at(&self, collected: &Collected<'_>, is_wanted: bool) -> Option<Arc<RemoteHeap>> {
+        is_wanted.then(|| self.heap_of(collected.owner())).flatten()
     }
-    outcome
 }

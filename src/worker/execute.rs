@@ -74,7 +74,8 @@ impl Job<'_> {
             futex_wake(self.slot.futex(), u32::MAX);
             step!(worker "task.woken");
         }
-        if finished.ring {
+        // Detached only just before its end, it has left memory that nobody will ask for.
+        if finished.ring || finished.detached && place.holds_memory() {
             self.worker.bell.ring();
         }
         step!(worker "task.told");

@@ -88,7 +88,7 @@ fn a_slot_changes_only_as_its_state_allows() {
     let pending = [Ready, Running, Doomed];
     check("wait_mark", |slot| slot.wait_mark(0).is_ok(), &pending);
     check("watch_mark", |slot| slot.watch_mark(0).is_ok(), &pending);
-    check("detach_mark", |slot| slot.detach_mark(0).is_ok(), &pending);
+    check("detach_mark", |slot| slot.detach_mark(0, false).is_ok(), &pending);
     check("time_mark", |slot| slot.time_mark(0).is_ok(), &pending);
     check("doom", |slot| slot.doom(0), &[Running]);
     check("doomed", |slot| slot.doomed() == Some(SEAT), &[Doomed]);
@@ -177,16 +177,18 @@ fn a_task_that_is_queued_again_keeps_its_generation_and_its_marks() {
 
 #[test]
 fn what_the_parent_marked_reaches_the_worker_that_ends_the_task() {
-    for running_already in [false, true] {
+    for (running_already, is_light) in [(false, false), (true, false), (false, true), (true, true)]
+    {
         let slot = Slot::default();
         publish(&slot, 1);
         let early = running_already.then(|| slot.claim(9));
         let before = slot.wait_mark(0).expect("not ended");
-        slot.detach_mark(0).expect("not ended");
+        slot.detach_mark(0, is_light).expect("not ended");
         let Claim::Run(running) = early.unwrap_or_else(|| slot.claim(9)) else { panic!() };
         assert!(running.is_detached());
         let finished = running.finish(Ending::Done, &result(1));
-        assert!(finished.wake && finished.ring && finished.detached);
+        assert!(finished.wake && finished.detached);
+        assert_eq!(finished.ring, !is_light);
         // Asleep on the word as it was before: the word has changed, so this returns.
         futex_wait(slot.futex(), before, None);
         let collected = slot.collect_detached(0).expect("ended and detached");

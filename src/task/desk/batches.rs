@@ -1,6 +1,6 @@
 //! Batches at the desk: posting them, looking into those that run, cutting off what has not begun.
 
-use super::{Batch, Desk, Drafted, Held};
+use super::{Batch, Desk, Drafted, Heavy, Held};
 use crate::control::{Phase, Slot};
 use crate::memory::{Lease, RemoteHeap};
 use crate::sync::{Arc, lock};
@@ -18,11 +18,11 @@ impl Desk {
         attached: Vec<Arc<Lease>>,
     ) -> u32 {
         let mut record = lock(&self.records[index as usize]);
-        record.held = Some(Held { _block: None, _attached: attached });
-        record.batch = Some(Arc::clone(batch));
+        record.mark().held = Some(Held { _block: None, _attached: attached });
+        record.mark().batch = Some(Arc::clone(batch));
         drop(record);
         draft.arrange(batch.count());
-        self.publish(index, draft, code, (0, size_of_val(order) as u64), order)
+        self.publish(index, draft.of(Heavy), code, (0, size_of_val(order) as u64), order)
     }
 
     /// What has become of a batch's task.

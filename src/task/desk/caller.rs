@@ -79,7 +79,7 @@ impl Desk {
         let Some(collected) = slot.collect(generation) else { return };
         let unwanted = self.outcome_of(index as usize, &mut record, &collected);
         let outcome = Outcome::Lost(Loss::Deadline { limit });
-        record.kept.push_back((generation, outcome.into()));
+        record.keep(generation, outcome);
         drop(collected);
         self.ledger.collected(index as usize, generation);
         drop(record);

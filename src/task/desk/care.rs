@@ -99,19 +99,19 @@ impl Desk {
     fn lose_running(&self, index: usize, seat: u16, loss: &Loss) -> bool {
         let slot = &self.control.slots()[index];
         let mut record = lock(&self.records[index]);
-        if record.retries > 0
+        if record.retries() > 0
             && self.end.get().is_none()
             && let Some(generation) = slot.requeue(seat)
         {
-            record.retries -= 1;
+            record.mark().retries -= 1;
             drop(record);
             self.restart_time(index as u32, generation);
             return true;
         }
         let Some(generation) = slot.lose_running(seat) else { return false };
         // Who condemned the worker has left the reason already.
-        if record.loss.as_ref().is_none_or(|(of, _)| *of != generation) {
-            record.loss = Some((generation, loss.clone()));
+        if record.loss().is_none_or(|(of, _)| *of != generation) {
+            record.mark().loss = Some((generation, loss.clone()));
         }
         true
     }
@@ -138,10 +138,10 @@ impl Desk {
             let posted = self.ledger.posted(index);
             // Whom the parent has condemned, it knows why.
             let forged =
-                |g| slot.doomed().is_some() && !matches!(record.loss, Some((of, _)) if of == g);
+                |g| slot.doomed().is_some() && !matches!(record.loss(), Some((of, _)) if *of == g);
             let overwritten = |&g: &u32| slot.is_overwritten(g, seats) || forged(g);
             if let Some(generation) = posted.filter(overwritten) {
-                record.loss = Some((generation, Loss::Overwritten));
+                record.mark().loss = Some((generation, Loss::Overwritten));
                 slot.lose_overwritten(generation);
             }
             drop(record);
@@ -166,7 +166,7 @@ impl Desk {
             let mut record = lock(&self.records[index]);
             let Some(generation) = self.ledger.posted(index) else { continue };
             if slot.phase(generation) != Phase::Finished {
-                record.loss = Some((generation, Loss::Overwritten));
+                record.mark().loss = Some((generation, Loss::Overwritten));
                 slot.lose_overwritten(generation);
             }
             drop(record);
@@ -208,7 +208,7 @@ impl Desk {
             let mut record = lock(record);
             if let Some(generation) = slot.lose_queued() {
                 let loss = self.end.get().cloned().unwrap_or(Loss::Cancelled);
-                record.loss = Some((generation, loss));
+                record.mark().loss = Some((generation, loss));
                 drop(record);
                 futex_wake(slot.futex(), u32::MAX);
             }

@@ -1,8 +1,8 @@
 //! What the parent knows of each slot by itself, whatever workers write into the table.
 //!
 //! An entry says whether the slot is idle, being filled, or holds a task that nobody has collected,
-//! and of which generation that is. Who may fill a slot is decided here, and so a table full of
-//! nonsense is a full table for nobody.
+//! of which generation that is, and whether memory is given back when it has ended. Who may fill a
+//! slot is decided here, and so a table full of nonsense is a full table for nobody.
 
 use crate::control::{Draft, Slot};
 use crate::sync::{AtomicU64, Ordering};
@@ -11,9 +11,10 @@ const IDLE: u64 = 0;
 const DRAFTED: u64 = 1;
 const POSTED: u64 = 2;
 const STATE: u64 = 3;
+const HEAVY: u64 = 1 << 2;
 const GENERATION_SHIFT: u32 = 32;
 
-/// An entry for each slot: bits 0..=1 the state, 32..=63 the generation.
+/// An entry for each slot: bits 0..=1 the state, 2 the weight, 32..=63 the generation.
 #[derive(Debug)]
 pub(super) struct Ledger(Box<[AtomicU64]>);
 
@@ -23,6 +24,20 @@ pub(crate) struct Drafted<'d> {
     // Dropped first: the slot is free when its entry says so.
     draft: Draft<'d>,
     entry: Entry<'d>,
+}
+
+/// A slot whose task is about to be posted.
+#[derive(Debug)]
+pub(super) struct Posting<'d> {
+    drafted: Drafted<'d>,
+    weight: Weight,
+}
+
+/// Whether the end of a task gives memory back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    Light,
+    Heavy,
 }
 
 #[derive(Debug)]
@@ -38,18 +53,26 @@ impl Drop for Entry<'_> {
     }
 }
 
-impl Drafted<'_> {
+impl<'d> Drafted<'d> {
     /// Makes the task a batch of so many items.
     pub(super) fn arrange(&self, items: u32) {
         self.draft.arrange(items);
     }
 
+    /// Says whether the task's end will give memory back.
+    pub(super) fn of(self, weight: Weight) -> Posting<'d> {
+        Posting { drafted: self, weight }
+    }
+}
+
+impl Posting<'_> {
     /// Writes the task and makes it claimable. Returns its generation.
     pub(super) fn publish(self, code: u64, (offset, len): (u64, u64), inline: &[u64]) -> u32 {
-        let Self { draft, entry } = self;
+        let Drafted { draft, entry } = self.drafted;
         let generation = entry.generation;
+        let state = if self.weight == Weight::Heavy { POSTED | HEAVY } else { POSTED };
         // Before the slot is ready: from then on others may collect it and say so here.
-        entry.word.store(word_of(generation, POSTED), Ordering::Relaxed);
+        entry.word.store(word_of(generation, state), Ordering::Relaxed);
         std::mem::forget(entry);
         draft.publish(code, offset, len, inline);
         generation
@@ -81,11 +104,17 @@ impl Ledger {
         (word & STATE == POSTED).then_some((word >> GENERATION_SHIFT) as u32)
     }
 
+    /// Whether memory is given back when the task has ended that was posted to the slot last.
+    pub(super) fn weight(&self, index: usize) -> Weight {
+        let word = self.0[index].load(Ordering::Relaxed);
+        if word & HEAVY == 0 { Weight::Light } else { Weight::Heavy }
+    }
+
     /// The task of this generation was collected, its slot is free. The caller holds the record's
-    /// lock, since before the slot was taken.
+    /// lock, since before the slot was taken. A swap: `Gate::finished_by_swap` may follow.
     pub(super) fn collected(&self, index: usize, generation: u32) {
         // PAIRS slot-free.
-        self.0[index].store(word_of(generation.wrapping_add(1), IDLE), Ordering::Release);
+        self.0[index].swap(word_of(generation.wrapping_add(1), IDLE), Ordering::AcqRel);
     }
 }
 

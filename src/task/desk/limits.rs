@@ -67,7 +67,7 @@ impl Desk {
         if !slot.cancel(generation) {
             return false;
         }
-        record.loss = Some((generation, Loss::Cancelled));
+        record.mark().loss = Some((generation, Loss::Cancelled));
         drop(record);
         step!(parent "cancel.recorded");
         futex_wake(slot.futex(), u32::MAX);
@@ -87,7 +87,7 @@ impl Desk {
             return false;
         }
         // The burial waits for the record's lock before it looks for a reason.
-        record.loss = Some((generation, loss));
+        record.mark().loss = Some((generation, loss));
         drop(record);
         step!(parent "doom.recorded");
         self.condemned.store(1, Ordering::SeqCst);
@@ -113,13 +113,13 @@ impl Desk {
     fn doomed(&self, index: usize) -> Option<usize> {
         let seat = self.control.slots()[index].doomed()?;
         let record = lock(&self.records[index]);
-        let (generation, _) = record.loss.as_ref()?;
+        let (generation, _) = record.loss()?;
         (self.ledger.posted(index) == Some(*generation)).then_some(seat.into())
     }
 
     /// Lets a task that is about to be posted run again, so often, when its worker dies.
     pub(crate) fn allow_retries(&self, index: u32, retries: u32) {
-        lock(&self.records[index as usize]).retries = retries;
+        lock(&self.records[index as usize]).mark().retries = retries;
     }
 
     /// Limits how long a task may run. The time counts from its start; from now if it runs already.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Desk, Drafted};
+use super::{Desk, Drafted, Light};
 use crate::control::{CURSORS, Collected, Cursor, INLINE_ARGS_WORDS};
 use crate::sync::{Condvar, Mutex, PoisonError, lock};
 
@@ -54,8 +54,8 @@ impl Desk {
         code: u64,
         words: &[u64; INLINE_ARGS_WORDS],
     ) -> u32 {
-        lock(&self.records[index as usize]).is_run = true;
-        self.publish(index, draft, code, (0, size_of_val(words) as u64), words)
+        lock(&self.records[index as usize]).mark().is_run = true;
+        self.publish(index, draft.of(Light), code, (0, size_of_val(words) as u64), words)
     }
 
     /// Keeps what a run was at that has failed. The caller holds its record's lock.

@@ -3,7 +3,11 @@
 use super::{Desk, Drafted, Unavailable};
 use crate::control::Phase;
 use crate::sync::{Ordering, lock};
-use crate::sys::futex_wake;
+use crate::sys::{futex_wake, prefetch};
+
+/// How many slots ahead of the one that is filled the processor is told of the next: about the time
+/// that a cache line takes from another core.
+const AHEAD: usize = 8;
 
 impl Desk {
     /// Finds a free slot; finished tasks whose handles have not asked make room.
@@ -14,10 +18,6 @@ impl Desk {
         if self.is_nested() {
             return Err(Unavailable::Nested);
         }
-        if let Some(found) = self.find_free() {
-            return Ok(found);
-        }
-        self.keep_finished();
         self.find_free().ok_or(Unavailable::Full)
     }
 
@@ -36,13 +36,26 @@ impl Desk {
         }
     }
 
+    /// Goes round from where the latest slot was found. One whose task has ended makes room on the
+    /// way, so that nobody has to look through all of them while there is room.
     fn find_free(&self) -> Option<(u32, Drafted<'_>)> {
         let slots = self.control.slots();
         let start = self.cursor.load(Ordering::Relaxed);
-        for step in 0..slots.len() {
-            let index = (start + step) % slots.len();
-            if let Some(draft) = self.ledger.draft(slots, index) {
-                self.cursor.store(index + 1, Ordering::Relaxed);
+        let at = |step| {
+            if start + step < slots.len() { start + step } else { start + step - slots.len() }
+        };
+        let ahead = at(AHEAD.min(slots.len()) - 1);
+        prefetch(&slots[ahead]);
+        prefetch(&self.records[ahead]);
+        for index in (0..slots.len()).map(at) {
+            let mut draft = self.ledger.draft(slots, index);
+            if draft.is_none() && self.keep(index) {
+                self.control.gate().finished_by_swap();
+                draft = self.ledger.draft(slots, index);
+            }
+            if let Some(draft) = draft {
+                let next = if index + 1 < slots.len() { index + 1 } else { 0 };
+                self.cursor.store(next, Ordering::Relaxed);
                 return Some((index as u32, draft));
             }
         }
@@ -52,41 +65,47 @@ impl Desk {
     /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
     /// memory that is warm in both processes' caches.
     pub(super) fn step_back(&self, index: u32) {
-        let (at, after) = (index as usize, index as usize + 1);
-        if self.cursor.load(Ordering::Relaxed) == after {
-            let _ = self.cursor.compare_exchange(after, at, Ordering::Relaxed, Ordering::Relaxed);
+        let index = index as usize;
+        let next = if index + 1 < self.records.len() { index + 1 } else { 0 };
+        if self.cursor.load(Ordering::Relaxed) == next {
+            let _ = self.cursor.compare_exchange(next, index, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Moves what finished tasks left in their slots into their records, and frees the slots and
-    /// the memory of the arguments.
+    /// Makes room in all slots whose tasks have ended, and in the memory of their arguments.
     pub(crate) fn keep_finished(&self) {
-        let mut made_room = false;
-        for (index, slot) in self.control.slots().iter().enumerate() {
-            let Some(generation) = self.ledger.posted(index) else { continue };
-            if slot.phase(generation) != Phase::Finished {
-                continue;
-            }
-            let mut record = lock(&self.records[index]);
-            let Some(collected) = slot.collect(generation) else { continue };
-            made_room = true;
-            let outcome = self.outcome_of(index, &mut record, &collected);
-            if !collected.is_detached() {
-                record.kept.push_back((generation, outcome.into()));
-            }
-            let waited = collected.is_waited();
-            drop(collected);
-            self.ledger.collected(index, generation);
-            if waited {
-                // The mark goes with the slot. A worker that died before it woke the sleeper left
-                // nothing else behind by which `bury` could know.
-                futex_wake(slot.futex(), u32::MAX);
-            }
-        }
+        let made_room = (0..self.records.len()).fold(false, |made, index| made | self.keep(index));
         // Who saw a slot while its outcome was being kept took it for one in use. Only then: called
         // for nothing, a submitter that has announced its sleep would never sleep.
         if made_room {
             self.control.gate().finished();
         }
+    }
+
+    /// Moves what a finished task has left in its slot into its record, and frees the slot and the
+    /// memory of the arguments. False: its task has not ended, or another thread was first.
+    ///
+    /// Frees by a swap. The caller tells those who wait for room.
+    fn keep(&self, index: usize) -> bool {
+        let slot = &self.control.slots()[index];
+        let Some(generation) = self.ledger.posted(index) else { return false };
+        if slot.phase(generation) != Phase::Finished {
+            return false;
+        }
+        let mut record = lock(&self.records[index]);
+        let Some(collected) = slot.collect(generation) else { return false };
+        let outcome = self.outcome_of(index, &mut record, &collected);
+        if !collected.is_detached() {
+            record.keep(generation, outcome);
+        }
+        let waited = collected.is_waited();
+        drop(collected);
+        self.ledger.collected(index, generation);
+        if waited {
+            // The mark goes with the slot. A worker that died before it woke the sleeper left
+            // nothing else behind by which `bury` could know.
+            futex_wake(slot.futex(), u32::MAX);
+        }
+        true
     }
 }

@@ -1,0 +1,98 @@
+//! What the parent remembers of each slot.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Deref;
+
+use super::super::batch::Batch;
+use super::super::outcome::{Kept, Loss, Outcome};
+use crate::memory::Lease;
+use crate::sync::{Arc, Mutex};
+
+/// A record and its lock. What every task touches lies on one cache line.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+pub(super) struct Entry(Mutex<Record>);
+
+impl Deref for Entry {
+    type Target = Mutex<Record>;
+
+    fn deref(&self) -> &Mutex<Record> {
+        &self.0
+    }
+}
+
+/// What the parent remembers of a slot.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// Something may stand in `marks`.
+    is_marked: bool,
+    /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
+    kept: VecDeque<(u32, Kept)>,
+    marks: Marks,
+}
+
+/// What only some tasks have.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Kept until the task has ended.
+    pub(super) held: Option<Held>,
+    /// What the task runs, if it is a batch.
+    pub(super) batch: Option<Arc<Batch>>,
+    /// Why the task of this generation was lost.
+    pub(super) loss: Option<(u32, Loss)>,
+    /// How often the task may still be run again after its worker has died.
+    pub(super) retries: u32,
+    /// The task is part of a loop: if it fails, its note is wanted.
+    pub(super) is_run: bool,
+}
+
+/// The memory of a task's arguments.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) _block: Option<Lease>,
+    pub(super) _attached: Vec<Arc<Lease>>,
+}
+
+impl Record {
+    /// The marks, to be written.
+    pub(super) fn mark(&mut self) -> &mut Marks {
+        self.is_marked = true;
+        &mut self.marks
+    }
+
+    /// Why the task was lost, if somebody has said so.
+    pub(super) fn loss(&self) -> Option<&(u32, Loss)> {
+        self.marks.loss.as_ref()
+    }
+
+    pub(super) fn retries(&self) -> u32 {
+        self.marks.retries
+    }
+
+    pub(super) fn holds_arguments(&self) -> bool {
+        self.marks.held.is_some()
+    }
+
+    /// Takes all marks off; what they hold is dropped with them.
+    pub(super) fn take_marks(&mut self) -> Option<Marks> {
+        mem::take(&mut self.is_marked).then(|| mem::take(&mut self.marks))
+    }
+
+    /// Keeps an outcome until its handle asks.
+    pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
+        self.kept.push_back((generation, outcome.into()));
+    }
+
+    /// Takes the outcome of one generation. They are in order, and asked for mostly in order.
+    pub(super) fn take_kept(&mut self, generation: u32) -> Option<Outcome> {
+        let at = self.kept.iter().position(|(g, _)| *g == generation)?;
+        let outcome = self.kept.remove(at).map(|(_, kept)| kept.into());
+        if self.kept.is_empty() {
+            // Millions of tasks may have been kept, and never will be again.
+            self.kept = VecDeque::new();
+        }
+        outcome
+    }
+}

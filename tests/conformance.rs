@@ -57,10 +57,12 @@ suite! {
     values:
         every_primitive_goes_in_and_out
         every_kind_of_vector_and_text_is_a_slice
+        one_value_is_the_argument_of_many_tasks
         structs_are_read_in_their_archived_form
         shared_values_and_arrays_nest_in_arguments
         what_only_serde_knows_goes_both_ways
         functions_have_up_to_eight_parameters
+        generic_functions_are_tasks_of_their_own
         results_of_any_size_are_decoded_viewed_and_passed_on
         arrays_built_in_tasks_are_results_alone_and_inside_others
         results_are_arguments_of_other_tasks

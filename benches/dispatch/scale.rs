@@ -38,46 +38,49 @@ pub fn growth(table: &mut Table) {
     let sizes: &[usize] =
         if is_full() { &[1000, 10_000, 100_000, 1_000_000, 10_000_000] } else { &[100, 1000] };
     let rounds = if is_full() { 3 } else { 1 };
-    let executor = executor(|builder| builder);
-    // The handles of all of them are held, so their memory grows; then of a thousand.
-    let at_once = &sizes[..sizes.len() - 1];
-    per_task(table, "held at once", rounds, at_once, |tasks| {
-        (submit_all_then_join(&executor, tasks).seconds, 0)
-    });
-    let resident = per_task(table, "1000 under way", rounds, sizes, |tasks| {
-        let seconds = keep_a_window(&executor, tasks).seconds;
-        (seconds, resident(&executor))
-    });
+    let executor = &executor(|builder| builder);
+    // Every slot of the table has been used then, and its memory is there.
+    keep_a_window(executor, sizes[sizes.len() / 2]);
+    // From the fewest to the most, and before anything else: what is left behind would show.
+    let climb = |_| -> Vec<(f64, u64)> {
+        let run = |&tasks: &usize| (keep_a_window(executor, tasks).seconds, resident(executor));
+        sizes.iter().map(run).collect()
+    };
+    let climbs: Vec<Vec<(f64, u64)>> = (0..rounds).map(climb).collect();
+    let seconds = |at: usize| climbs.iter().map(|climb| climb[at].0).collect();
+    let under_way: Vec<Vec<f64>> = (0..sizes.len()).map(seconds).collect();
+    costs(table, "1000 under way", sizes, &under_way);
+    let mut subjects: Vec<_> = sizes[..sizes.len() - 1]
+        .iter()
+        .map(|&tasks| move || submit_all_then_join(executor, tasks).seconds)
+        .collect();
+    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
+        subjects.iter_mut().map(|subject| subject as _).collect();
+    costs(table, "held at once", sizes, &in_turns(rounds, &mut subjects));
     table.unit(Unit::Bytes);
-    let first = Some(("after the fewest", resident[0]));
-    for (tasks, bytes) in sizes.iter().zip(&resident) {
+    let bytes = |climb: usize, at: usize| Summary::of([climbs[climb][at].1 as f64]);
+    let first = Some(("after the fewest", bytes(0, 0)));
+    let mut row = |tasks: usize, bytes: Summary| {
         let what = format!("resident in all processes after {tasks} tasks");
-        table.row(&what, *bytes, first, Floor::RatioAtMost(1.1));
+        table.row(&what, bytes, first, Floor::RatioAtMost(1.1));
+    };
+    let mut done = 0;
+    for (at, tasks) in sizes.iter().enumerate() {
+        done += tasks;
+        row(done, bytes(0, at));
     }
+    row(done * rounds, bytes(rounds - 1, sizes.len() - 1));
 }
 
-/// Measures what one of so many tasks costs; returns the resident bytes that `run` has seen.
-fn per_task(
-    table: &mut Table,
-    what: &str,
-    rounds: usize,
-    sizes: &[usize],
-    run: impl Fn(usize) -> (f64, u64),
-) -> Vec<Summary> {
-    let run = &run;
-    let mut subjects: Vec<_> = sizes.iter().map(|&tasks| move || run(tasks)).collect();
-    let mut subjects: Vec<&mut dyn FnMut() -> (f64, u64)> =
-        subjects.iter_mut().map(|subject| subject as _).collect();
-    let results = in_turns(rounds, &mut subjects);
-    let cost =
-        |at: usize| Summary::of(results[at].iter().map(|(seconds, _)| seconds / sizes[at] as f64));
+/// Adds a row for what one of so many tasks cost, from the seconds of all of them.
+fn costs(table: &mut Table, what: &str, sizes: &[usize], seconds: &[Vec<f64>]) {
+    let cost = |at: usize| Summary::of(seconds[at].iter().map(|all| all / sizes[at] as f64));
     table.unit(Unit::Seconds);
     let name = format!("of {}", sizes[0]);
-    for (at, tasks) in sizes.iter().enumerate() {
+    for (at, tasks) in sizes.iter().enumerate().take(seconds.len()) {
         let raw = (at > 0).then(|| (name.as_str(), cost(0)));
         table.row(&format!("cost of one of {tasks} tasks, {what}"), cost(at), raw, Floor::None);
     }
-    results.iter().map(|r| Summary::of(r.iter().map(|(_, bytes)| *bytes as f64))).collect()
 }
 
 fn resident(executor: &Executor) -> u64 {

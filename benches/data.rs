@@ -1,19 +1,22 @@
 //! What large arguments and results cost: sharing, access, passes over them, results in place.
 
 mod common;
+#[path = "data/pages.rs"]
+mod pages;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use common::peer::{was_started_again, with_fresh_memory};
 use common::{Floor, Summary, Table, Unit, WORKERS};
-use common::{executor, in_turns, is_full, latency, number, sum, timed};
+use common::{executor, in_turns, is_full, latency, number, sum, timed, wants};
 use wharf::{Array, Builder, Executor, ShareError, Shared};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
-/// What the executors of this bench may hold, and what they keep warm: the bench fits into 6 GiB.
+/// What the executors of this bench may hold, and what they keep warm: it fits into 6 GiB, but for
+/// the arrays of 4 GiB, which have 5.
 const BUDGET_BYTES: u64 = 4 * GIB as u64;
 const RETAIN_BYTES: u64 = 2 * GIB as u64;
 
@@ -25,12 +28,26 @@ fn main() {
     let middle = if is_full() { 64 * MIB } else { MIB };
     let small = if is_full() { MIB } else { 256 * KIB };
     let mut table = Table::new("data");
-    for bytes in [large, middle, small] {
-        share(&mut table, bytes);
+    if wants("share") {
+        for bytes in [large, middle, small] {
+            share(&mut table, bytes);
+        }
     }
-    access(&mut table, small, large);
-    pass(&mut table, large);
-    result_in_place(&mut table, middle);
+    if wants("pages") {
+        for bytes in [large, middle] {
+            pages::of_2_mib_or_4_kib(&mut table, bytes);
+        }
+    }
+    if wants("access") {
+        access(&mut table, small, large);
+    }
+    if wants("pass") {
+        pass(&mut table, large);
+        pass(&mut table, 4 * large);
+    }
+    if wants("result") {
+        result_in_place(&mut table, middle);
+    }
     table.print();
 }
 
@@ -119,12 +136,15 @@ fn share_cold(table: &mut Table, source: &Vec<f64>) {
                     timed(|| unsafe { target.copy_from(source.as_ptr().cast(), bytes) }).0
                 })
             },
+            &mut || pages::faults(bytes),
         ],
     );
     table.unit(Unit::BytesPerSecond);
-    let raw = Some(("memcpy, fresh", speed(bytes, &results[1])));
     let what = format!("share {}, cold", shown(bytes));
-    table.row(&what, speed(bytes, &results[0]), raw, Floor::None);
+    for (at, name) in [(1, "memcpy, fresh"), (2, "faults of 4 KiB alone")] {
+        let raw = Some((name, speed(bytes, &results[at])));
+        table.row(&what, speed(bytes, &results[0]), raw, Floor::None);
+    }
 }
 
 fn check_share(executor: &Executor, source: &Vec<f64>) {
@@ -194,7 +214,8 @@ fn sum_part(numbers: &[f64], part: u64, parts: u64) -> f64 {
 
 /// All workers add up one array, beside as many threads of this process.
 fn pass(table: &mut Table, bytes: usize) {
-    let executor = executor(bounded);
+    let budget = BUDGET_BYTES.max((bytes + GIB) as u64);
+    let executor = executor(|builder| bounded(builder).memory_budget(budget));
     let (seconds, array) = timed(|| in_place(&executor, bytes));
     let (expected, parts) = (sum(&array), WORKERS as u64);
     let by_workers = || {
@@ -221,7 +242,7 @@ fn pass(table: &mut Table, bytes: usize) {
         seconds
     };
     let first = checked(&by_workers);
-    let rounds = if is_full() { 15 } else { 2 };
+    let rounds = if is_full() { 9 } else { 2 };
     let results =
         in_turns(rounds, &mut [&mut || checked(&by_workers), &mut || checked(&by_threads)]);
     table.unit(Unit::BytesPerSecond);

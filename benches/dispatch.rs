@@ -1,6 +1,10 @@
 //! What a task costs that does nothing: round trips awake and asleep, and tasks a second.
 
 mod common;
+#[path = "dispatch/grain.rs"]
+mod grain;
+#[path = "dispatch/scale.rs"]
+mod scale;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::peer::{Mode, Peer, was_started_again};
 use common::{Floor, Latency, Summary, Table, Unit};
 use common::{cpu_seconds, executor, in_turns, is_full, latency, timed, wants};
-use wharf::{Executor, TaskHandle};
+use wharf::{Executor, Returnable, TaskHandle};
 
 /// How long everybody is left alone before a call that finds them asleep.
 const IDLE: Duration = Duration::from_millis(1);
@@ -30,8 +34,17 @@ fn main() {
     if wants("throughput") {
         throughput(&mut table);
     }
+    if wants("one-core") {
+        scale::one_core(&mut table);
+    }
+    if wants("grain") {
+        grain::grain(&mut table);
+    }
+    if wants("workers") {
+        scale::workers(&mut table);
+    }
     if wants("growth") {
-        growth(&mut table);
+        scale::growth(&mut table);
     }
     table.print();
 }
@@ -136,18 +149,25 @@ fn submit_all_then_join(executor: &Executor, tasks: usize) -> Cost {
 
 fn keep_a_window(executor: &Executor, tasks: usize) -> Cost {
     cost(executor, tasks, || {
-        let mut window = VecDeque::with_capacity(WINDOW);
-        for _ in 0..tasks {
-            if window.len() == WINDOW {
-                let oldest: Option<TaskHandle<()>> = window.pop_front();
-                oldest.map(TaskHandle::join).transpose().expect("an empty task succeeds");
-            }
-            window.push_back(submit(executor));
-        }
-        for handle in window {
-            handle.join().expect("an empty task succeeds");
-        }
+        window(tasks, |_| submit(executor), |()| ());
     })
+}
+
+/// Submits so many tasks, a window of them at a time, and joins them in order.
+fn window<R: Returnable>(
+    tasks: usize,
+    submit: impl Fn(usize) -> TaskHandle<R>,
+    mut end: impl FnMut(R),
+) {
+    let mut join = |handle: TaskHandle<R>| end(handle.join().expect("a task succeeds"));
+    let mut window = VecDeque::with_capacity(WINDOW);
+    for task in 0..tasks {
+        if window.len() == WINDOW {
+            window.pop_front().into_iter().for_each(&mut join);
+        }
+        window.push_back(submit(task));
+    }
+    window.into_iter().for_each(join);
 }
 
 /// Nobody joins, so the end is the end of the shutdown.
@@ -188,24 +208,5 @@ fn throughput(table: &mut Table) {
     for (name, costs) in names.iter().zip(&results) {
         let cpu = Summary::of(costs.iter().map(|cost| cost.cpu));
         table.row(&format!("their processor time: {name}"), cpu, None, Floor::None);
-    }
-}
-
-/// A task must not cost more where there are many.
-fn growth(table: &mut Table) {
-    let sizes: &[usize] =
-        if is_full() { &[1000, 10_000, 100_000, 1_000_000] } else { &[100, 1000] };
-    let executor = executor(|builder| builder);
-    let cost = |tasks: usize| submit_all_then_join(&executor, tasks).seconds / tasks as f64;
-    let mut subjects: Vec<_> = sizes.iter().map(|&tasks| move || cost(tasks)).collect();
-    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
-        subjects.iter_mut().map(|subject| subject as &mut dyn FnMut() -> f64).collect();
-    let results = in_turns(5, &mut subjects);
-    let first = Summary::of(results[0].iter().copied());
-    let name = format!("of {}", sizes[0]);
-    for (tasks, costs) in sizes.iter().zip(&results) {
-        let raw = (*tasks != sizes[0]).then_some((name.as_str(), first));
-        let cost = Summary::of(costs.iter().copied());
-        table.row(&format!("cost of one of {tasks} tasks"), cost, raw, Floor::None);
     }
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::grain::{chain, efficiency};
 use common::peer::was_started_again;
 use common::{Floor, Summary, Table, Unit, WORKERS};
 use common::{executor, in_turns, is_full, latency, number, sum, timed, wants};
@@ -142,20 +143,11 @@ fn steps(table: &mut Table, executor: &Executor, threads: &rayon::ThreadPool) {
     table.row("a step over 8 chunks of 1 KiB", ours, raw, Floor::None);
 }
 
-/// A chain of operations that cannot overlap with the next task's.
-fn chain(mut x: u64, links: u64) -> u64 {
-    for _ in 0..links {
-        x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-    x
-}
-
 fn chain_each(out: &mut [u64], links: u64) {
     out[0] = chain(out[0] | 1, links);
 }
 
-/// The smallest length of a task at which all workers together are still half busy: METG(50 %),
-/// after Slaughter et al., "Task Bench" (SC20).
+/// The smallest length of a task at which all workers together are still half busy: METG(50 %).
 fn grain(table: &mut Table, executor: &Executor, threads: &rayon::ThreadPool) {
     let rounds = if is_full() { 7 } else { 1 };
     let mut array = executor.array::<u64>(if is_full() { TASKS } else { 100 }).expect("room");
@@ -194,7 +186,7 @@ fn smallest_grain(tasks: usize, mut run: impl FnMut(u64)) -> f64 {
             x
         });
         let (together, ()) = timed(|| run(links));
-        let is_busy = alone / (together * WORKERS as f64) >= 0.5;
+        let is_busy = efficiency(alone, together) >= 0.5;
         if is_busy {
             (long, found) = (links, alone / tasks as f64);
         } else {

@@ -5,6 +5,9 @@
 //! table at `Backend`; `conformance/variable.rs` is about `WHARF_BACKEND`.
 
 mod common;
+#[macro_use]
+#[path = "common/sizes.rs"]
+mod sizes;
 
 #[path = "conformance/differences.rs"]
 mod differences;
@@ -16,6 +19,8 @@ mod errors;
 mod life;
 #[path = "conformance/loops.rs"]
 mod loops;
+#[path = "conformance/maps.rs"]
+mod maps;
 #[path = "conformance/nesting.rs"]
 mod nesting;
 #[path = "conformance/values.rs"]
@@ -57,10 +62,12 @@ suite! {
     values:
         every_primitive_goes_in_and_out
         every_kind_of_vector_and_text_is_a_slice
+        one_value_is_the_argument_of_many_tasks
         structs_are_read_in_their_archived_form
         shared_values_and_arrays_nest_in_arguments
         what_only_serde_knows_goes_both_ways
         functions_have_up_to_eight_parameters
+        generic_functions_are_tasks_of_their_own
         results_of_any_size_are_decoded_viewed_and_passed_on
         arrays_built_in_tasks_are_results_alone_and_inside_others
         results_are_arguments_of_other_tasks
@@ -95,6 +102,17 @@ suite! {
         arrays_are_filled_and_updated_in_place
         a_reduction_is_the_same_to_the_bit_on_every_backend
         a_panic_in_a_loop_names_its_elements;
+    maps:
+        a_map_has_each_result_in_order_however_it_is_cut
+        a_map_takes_constants_once_and_items_of_every_kind
+        results_of_a_map_may_be_of_every_kind
+        an_error_of_a_map_arrives_at_its_items_place
+        a_map_is_collected_up_to_its_first_error
+        a_panic_of_a_maps_input_reaches_the_caller_and_harms_nothing
+        a_map_never_draws_past_its_window
+        a_map_that_is_dropped_early_gives_everything_back
+        constants_of_a_map_that_cannot_be_stored_are_one_error
+        maps_nest_in_tasks_and_in_each_other;
     nesting:
         a_task_may_not_build_an_executor_unless_it_is_allowed
         executors_nest_in_any_combination

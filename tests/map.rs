@@ -1,6 +1,9 @@
 //! A function over many items: results in order, a bounded window, and items that fail.
 
 mod common;
+#[macro_use]
+#[path = "common/sizes.rs"]
+mod sizes;
 #[path = "map/failures.rs"]
 mod failures;
 #[path = "map/memory.rs"]
@@ -19,6 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, executor};
+use sizes::{SIZES, Sizes, sizes};
 use wharf::{Array, Executor, Serialized, ShareError, TaskError};
 
 /// So many items need batches of every size; fewer where nothing is optimized.
@@ -76,41 +80,6 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::yield_now();
     }
 }
-
-/// Settings of a map: its batch and its window, 0 for what it finds best.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    window: usize,
-    unordered: bool,
-}
-
-const fn sizes(batch: usize, window: usize) -> Sizes {
-    Sizes { batch, window, unordered: false }
-}
-
-const SIZES: [Sizes; 8] = [
-    sizes(0, 0),
-    sizes(1, 0),
-    sizes(7, 0),
-    sizes(0, 1),
-    sizes(0, 3),
-    sizes(0, 100),
-    sizes(64, 100),
-    Sizes { batch: 10, window: 0, unordered: true },
-];
-
-/// A map with these settings; a macro, since the input's type has no name.
-macro_rules! map {
-    ($sizes:expr, $map:expr) => {{
-        let $crate::Sizes { batch, window, unordered } = $sizes;
-        let map = $map;
-        let map = if unordered { map.unordered() } else { map };
-        let map = if batch > 0 { map.batch(batch) } else { map };
-        if window > 0 { map.window(window) } else { map }
-    }};
-}
-pub(crate) use map;
 
 /// All workers answer.
 fn check_works(executor: &Executor) {
@@ -204,7 +173,7 @@ fn several_maps_on_several_threads_share_the_workers_and_a_small_table() {
                 let executor = &executor;
                 scope.spawn(move || {
                     for sizes in SIZES {
-                        let items = thread * 1000..thread * 1000 + 3000u64;
+                        let items = thread * 1000..thread * 1000 + MANY / 5;
                         let wanted: u64 = items.clone().map(|n| n * 2).sum();
                         let results = map!(sizes, executor.map(double, items));
                         let sum: u64 = results.map(Result::unwrap).sum();
@@ -239,15 +208,15 @@ fn a_worker_is_replaced_after_so_many_items_and_the_map_does_not_notice() {
 fn the_number_of_workers_may_change_during_a_map() {
     let executor = Executor::builder().workers(2).workers_max(4).build().unwrap();
     for sizes in SIZES {
-        let results = map!(sizes, executor.map(double, 0..20_000u64));
-        let mut sum = 0;
+        let results = map!(sizes, executor.map(double, 0..MANY));
+        let (mut sum, part) = (0, MANY as usize / 10);
         for (n, result) in results.enumerate() {
-            if n % 2000 == 0 {
-                executor.resize(1 + n / 2000 % 4).unwrap();
+            if n % part == 0 {
+                executor.resize(1 + n / part % 4).unwrap();
             }
             sum += result.unwrap();
         }
-        assert_eq!(sum, 20_000 * 19_999);
+        assert_eq!(sum, MANY * (MANY - 1));
     }
 }
 

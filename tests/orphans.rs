@@ -30,6 +30,9 @@ fn parent_program() {
         drop(Executor::builder().workers(1).env("LD_PRELOAD", library).build());
         return;
     }
+    // Whoever started the tests in the background had interrupts ignored; that is inherited.
+    // SAFETY: no handler is given that could run.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     let executor = executor(2);
     let mut array = executor.array::<f64>(1 << 23).unwrap();
     array.fill(1.0);
@@ -113,6 +116,9 @@ fn a_killed_parent_leaves_no_process_and_no_shared_memory() {
 }
 
 /// Ctrl-C goes to the whole process group, workers included.
+///
+/// Where a script ran the tests in the background, this failed: such programs are started with
+/// interrupts ignored, and so was the parent below.
 #[test]
 fn an_interrupt_of_the_process_group_ends_in_an_orderly_way() {
     for (role, survives) in [("idle", false), ("busy", false), ("handles Ctrl-C", true)] {

@@ -71,6 +71,28 @@ examples() {
     done
 }
 
+# Prints cargo's options for the library's tests and all test programs but those named. `kill_points`
+# has a step of its own.
+all_but() {
+    local name source
+    echo --lib
+    for source in tests/*.rs; do
+        name=$(basename "$source" .rs)
+        [[ " kill_points $* " == *" $name "* ]] || echo "--test=$name"
+    done
+}
+
+# tests OPTIONS... -- TARGETS...: runs the tests of these targets, and of the documentation.
+tests() {
+    local options=()
+    while [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    cargo test --no-fail-fast "${options[@]}" "${@:2}" &&
+        cargo test --no-fail-fast "${options[@]}" --doc
+}
+
 # The hardest build for code that is found by its offset: one unit, nothing unwinds. Apart from the
 # other builds, since every dependency is compiled anew. A panic costs a worker here, and no more:
 # `failures` knows how it was built.
@@ -128,10 +150,16 @@ step 'clippy, all features' \
     cargo clippy --all-targets --features "$FEATURES,kill-points" -- -D warnings
 step 'docs' docs
 step 'docs, private items too' docs --document-private-items
+# Every test program runs with and without features where all is optimized, and without them where
+# nothing is. What is left out would say the same again:
+#   misuse, tidy  are about the sources; misuse has cargo build programs in its own way in every run
+#   all but these, with features and not optimized: no feature changes what they call
+mapfile -t each < <(all_but misuse tidy)
+readonly changed_by_features=(--lib --test=features)
 step 'tests' cargo test --no-fail-fast
-step 'tests, all features' cargo test --no-fail-fast --features "$FEATURES"
-step 'tests, release' cargo test --no-fail-fast --release
-step 'tests, release, all features' cargo test --no-fail-fast --release --features "$FEATURES"
+step 'tests, all features' tests --features "$FEATURES" -- "${changed_by_features[@]}"
+step 'tests, release' tests --release -- "${each[@]}"
+step 'tests, release, all features' tests --release --features "$FEATURES" -- "${each[@]}"
 step 'tests, kill points' tools/kill_points.sh
 step 'benches, as tests' cargo test --no-fail-fast --release --benches
 step 'examples' examples

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
 
+pub mod grain;
 pub mod peer;
 
 use std::fmt::Write as _;
@@ -122,6 +123,9 @@ pub enum Unit {
     Seconds,
     TasksPerSecond,
     BytesPerSecond,
+    Bytes,
+    /// Of a whole.
+    Share,
 }
 
 impl Unit {
@@ -130,6 +134,8 @@ impl Unit {
             Self::Seconds => &[(1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")],
             Self::TasksPerSecond => &[(1e6, "M/s"), (1e3, "k/s")],
             Self::BytesPerSecond => &[(1e9, "GB/s"), (1e6, "MB/s")],
+            Self::Bytes => &[(1e9, "GB"), (1e6, "MB"), (1e3, "kB")],
+            Self::Share => &[(1e-2, "%")],
         };
         let fitting = steps.iter().find(|(step, _)| value >= *step);
         let (step, name) = fitting.unwrap_or(&steps[steps.len() - 1]);
@@ -238,6 +244,14 @@ const TICK_SECONDS: f64 = 0.01;
 /// The processor time that a process has used, all its threads together, in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
     stat_seconds(&format!("/proc/{pid}/stat"), &[11, 12])
+}
+
+/// The memory of a process that is resident, in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(0, |kib| kib << 10)
 }
 
 /// The processor time that this process and its reaped children have used, in seconds.

@@ -188,8 +188,12 @@ impl Builder {
         self
     }
 
-    /// Puts large values and arrays onto pages of 2 MiB where the system gives them: several times
-    /// faster to fill and to read for the first time, and faster to pass over later.
+    /// Puts large values and arrays onto pages of 2 MiB where the system gives them.
+    ///
+    /// New memory of 64 MiB was filled some three times as fast as on pages of 4 KiB, and read by a
+    /// worker for the first time nearly twice as fast; later passes took much the same time. With
+    /// a GiB it was less: filled some 1.2 times as fast, from a quarter of the speed to three times
+    /// it, and read first 1.3 times as fast. That was on a virtual machine.
     ///
     /// Needs Linux 6.1; without it, or where no whole huge page is free, pages of 4 KiB are used.
     /// An array then takes its memory when it is made, and not as it is written. Default: yes.

@@ -16,6 +16,7 @@ pub(crate) use loom::sync::atomic::{Ordering, fence};
 enum Life {
     Immortal,
     /// Accesses that are left.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only `mortal` makes it"))]
     Left(u32),
     Dead,
 }

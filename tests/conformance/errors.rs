@@ -83,8 +83,8 @@ pub fn a_typed_error_is_a_result(backend: Backend) {
 
 /// Is encoded as text and decodes from none, or is not encoded at all.
 #[derive(Debug)]
-struct Odd {
-    encodes: bool,
+pub struct Odd {
+    pub encodes: bool,
 }
 
 impl serde::Serialize for Odd {
@@ -100,9 +100,9 @@ impl<'de> serde::Deserialize<'de> for Odd {
     }
 }
 
-fn take_odd(_: u64, _: Serialized<Odd>) {}
+pub fn take_odd(_: u64, _: Serialized<Odd>) {}
 
-fn make_odd(encodes: bool) -> Serialized<Odd> {
+pub fn make_odd(encodes: bool) -> Serialized<Odd> {
     Serialized(Odd { encodes })
 }
 

@@ -1,6 +1,6 @@
 //! Executors inside tasks.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
 
 use wharf::{Backend, BuildError, Executor, SubmitError, TaskError, TaskHandle};
@@ -100,11 +100,11 @@ pub fn a_task_may_use_an_executor_that_is_nested_in_it(backend: Backend) {
 /// itself if it waited there for another task.
 #[test]
 fn a_task_that_uses_the_executor_which_runs_it_is_refused_and_waits_for_nobody() {
-    fn check(executor: &'static Executor) {
-        static POOL: Mutex<Option<&Executor>> = Mutex::new(None);
+    fn check(executor: Executor) {
+        static POOL: Mutex<Option<Arc<Executor>>> = Mutex::new(None);
         static TASK: Mutex<Option<TaskHandle<()>>> = Mutex::new(None);
-        fn pool() -> &'static Executor {
-            POOL.lock().unwrap().expect("it was put there")
+        fn pool() -> Arc<Executor> {
+            POOL.lock().unwrap().clone().expect("it was put there")
         }
         fn submits() -> String {
             let tried = pool().try_submit(twice, (1u64,)).map(drop).unwrap_err().to_string();
@@ -120,7 +120,8 @@ fn a_task_that_uses_the_executor_which_runs_it_is_refused_and_waits_for_nobody()
             let Some(task) = TASK.lock().unwrap().take() else { return !threads };
             matches!(task.join(), Err(TaskError::Nested { .. }))
         }
-        *POOL.lock().unwrap() = Some(executor);
+        let executor = Arc::new(executor);
+        *POOL.lock().unwrap() = Some(executor.clone());
         let refused = executor.submit(submits, ()).unwrap().join().unwrap();
         assert!(refused.contains("inside a task of the same executor"), "{refused}");
         // With one worker, that waits for a task behind it in the queue.
@@ -136,9 +137,10 @@ fn a_task_that_uses_the_executor_which_runs_it_is_refused_and_waits_for_nobody()
             assert!(joins.join().unwrap());
         }
         assert_eq!(executor.submit(twice, (4u64,)).unwrap().join().unwrap(), 8);
+        *POOL.lock().unwrap() = None;
     }
     for backend in [Backend::Threads, Backend::Sequential] {
-        check(Box::leak(Box::new(builder(backend).workers(1).build().unwrap())));
+        check(builder(backend).workers(1).build().unwrap());
     }
 }
 

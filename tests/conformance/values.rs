@@ -59,6 +59,7 @@ pub fn every_kind_of_vector_and_text_is_a_slice(backend: Backend) {
     check!(executor, sum, (&executor.array_from(&[1.0, 2.0]).unwrap(),), 3.0);
     check!(executor, sum, (executor.array_from(&[1.0, 2.0]).unwrap(),), 3.0);
     let mut built: ArrayMut<f64> = executor.array(70_000).unwrap();
+    assert!(built.iter().all(|x| *x == 0.0), "an array starts with zeros");
     built[69_999] = 4.0;
     check!(executor, sum, (&built.freeze(),), 4.0);
     check!(executor, |x: &[u64]| x.iter().sum::<u64>(), (vec![1u64, 2],), 3);
@@ -66,6 +67,8 @@ pub fn every_kind_of_vector_and_text_is_a_slice(backend: Backend) {
     check!(executor, |x: &[u8]| x.to_vec(), (vec![1u8, 2],), vec![1, 2]);
     check!(executor, |x: &[bool]| x[1], (vec![false, true],), true);
     check!(executor, |x: u64| x, (&executor.share(&5u64).unwrap(),), 5);
+    check!(executor, |x: u64| x, (executor.share(&5u64).unwrap(),), 5);
+    check!(executor, |x: bool| x, (&executor.share(&true).unwrap(),), true);
     check!(
         executor,
         |x: &[[f32; 2]]| x[1][0],
@@ -73,7 +76,20 @@ pub fn every_kind_of_vector_and_text_is_a_slice(backend: Backend) {
         3.0
     );
     check!(executor, |s: &str| s.len() as u64, ("straße".to_owned(),), 7);
-    check!(executor, |s: &str| s.to_owned(), (&executor.share(&"kai".to_owned()).unwrap(),), "kai");
+    let text = executor.share(&"kai".to_owned()).unwrap();
+    check!(executor, |s: &str| s.to_owned(), (&text,), "kai");
+    check!(executor, |s: &str| s.to_owned(), (text,), "kai");
+}
+
+pub fn one_value_is_the_argument_of_many_tasks(backend: Backend) {
+    fn dot(x: &[f64], y: &[f64]) -> f64 {
+        x.iter().zip(y).map(|(a, b)| a * b).sum()
+    }
+    let executor = executor(backend);
+    let x = executor.share(&vec![1.0; 100_000]).unwrap();
+    let y = executor.array_from(&vec![2.0; 100_000]).unwrap();
+    let tasks = [(); 10].map(|()| executor.submit(dot, (&x, &y)).unwrap());
+    tasks.into_iter().for_each(|task| assert_eq!(task.join().unwrap(), 200_000.0));
 }
 
 pub fn structs_are_read_in_their_archived_form(backend: Backend) {
@@ -150,8 +166,24 @@ pub fn functions_have_up_to_eight_parameters(backend: Backend) {
     }
     let executor = executor(backend);
     check!(executor, || 1u64, (), 1);
+    let three = |a: u64, b: &str, c: &[f64]| a + b.len() as u64 + c.len() as u64;
+    check!(executor, three, (1u64, "ab".to_owned(), vec![0.5; 3]), 6);
     let text = "seven77".to_owned();
     check!(executor, eight, (1u8, 2u16, 3u32, 4u64, 5f32, 6f64, text, vec![8u64]), 36.0);
+}
+
+pub fn generic_functions_are_tasks_of_their_own(backend: Backend) {
+    fn twice<T: Copy + std::ops::Add<Output = T>>(x: T) -> T {
+        x + x
+    }
+    fn power<const N: i32>(x: f64) -> f64 {
+        x.powi(N)
+    }
+    let executor = executor(backend);
+    check!(executor, twice::<u64>, (4u64,), 8);
+    check!(executor, twice::<f64>, (4.5,), 9.0);
+    check!(executor, power::<2>, (3.0,), 9.0);
+    check!(executor, power::<3>, (3.0,), 27.0);
 }
 
 fn counted(n: u64) -> Vec<u64> {

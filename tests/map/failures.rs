@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use wharf::{Death, Executor, Serialized, SubmitError, TaskError};
 
 use super::common::executor;
-use super::{Log, SIZES, check_works, double, eventually, map, sizes};
+use super::{Log, MANY, SIZES, check_works, double, eventually, sizes};
 
 const SIGABRT: i32 = 6;
 
@@ -81,13 +81,13 @@ fn workers_killed_from_outside_cost_one_item_each() {
     let executor = executor(2);
     for sizes in SIZES {
         let (mut errors, mut kills, mut seen) = (0, 0, Vec::new());
-        for (n, result) in map!(sizes, executor.map(double, 0..20_000u64)).enumerate() {
+        for (n, result) in map!(sizes, executor.map(double, 0..MANY)).enumerate() {
             match result {
                 Ok(n) => seen.push(n / 2),
                 Err(TaskError::WorkerDied { .. }) => errors += 1,
                 Err(other) => panic!("{other}"),
             }
-            if n % 4000 == 0 {
+            if n % (MANY as usize / 5) == 0 {
                 let before = executor.stats().deaths;
                 eventually("a worker is there", || !executor.worker_pids().is_empty());
                 let pid = executor.worker_pids()[0].to_string();
@@ -99,7 +99,7 @@ fn workers_killed_from_outside_cost_one_item_each() {
         }
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len() + errors, 20_000, "{sizes:?}: each has one result");
+        assert_eq!(seen.len() + errors, MANY as usize, "{sizes:?}: each has one result");
         assert!(errors <= kills, "{sizes:?}: {kills} kills cost {errors} items");
     }
     check_works(&executor);

@@ -3,7 +3,7 @@
 use wharf::{Executor, TaskError};
 
 use super::common::executor;
-use super::{SIZES, Sizes, check_works, double, eventually, map, sizes};
+use super::{SIZES, Sizes, check_works, double, eventually, sizes};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,12 +15,12 @@ fn block(bytes: u64, n: u64) -> Vec<u8> {
 fn results_larger_than_the_budget_stream_through() {
     // Bytes of a result, items, budget: each time several times what the budget holds. Decoding is
     // slow where nothing is optimized.
-    let share = if cfg!(debug_assertions) { 4 } else { 1 };
-    for (bytes, items, budget) in [
-        (8 * MIB / share, 200 / share, 64 * MIB / share),
-        (MIB / share, 300 / share, 32 * MIB / share),
-        (10_000, 5000 / share, 8 * MIB),
-    ] {
+    let sizes = if cfg!(debug_assertions) {
+        [(MIB / 2, 40, 4 * MIB), (MIB / 16, 120, 2 * MIB), (5000, 1000, MIB)]
+    } else {
+        [(8 * MIB, 200, 64 * MIB), (MIB, 300, 32 * MIB), (10_000, 5000, 8 * MIB)]
+    };
+    for (bytes, items, budget) in sizes {
         for workers in [1, 2] {
             let builder = Executor::builder().workers(workers).memory_budget(budget);
             let executor = builder.build().unwrap();
@@ -116,7 +116,7 @@ fn maps_leave_no_memory_behind_however_they_end() {
     };
     round();
     let (mut after_one, mut after_many) = (0, 0);
-    for n in 0..4 {
+    for n in 0..if cfg!(debug_assertions) { 2 } else { 4 } {
         round();
         let held = executor.stats().held_bytes;
         if n == 0 { after_one = held } else { after_many = held }

@@ -8,7 +8,7 @@ use futures_core::Stream;
 use wharf::{Map, Returnable, TaskError};
 
 use super::common::{DEADLINE, Gate, executor, flag_waker};
-use super::{SIZES, Sizes, check_works, double, map};
+use super::{MANY, SIZES, Sizes, check_works, double};
 
 async fn next<I, R>(map: &mut Map<'_, I, R>) -> Option<Result<R, TaskError>>
 where
@@ -27,7 +27,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn a_stream_yields_what_the_iterator_does() {
     let executor = executor(2);
     for sizes in SIZES {
-        for items in [0, 1, 100, 20_000u64] {
+        for items in [0, 1, 100, MANY] {
             let mut results = map!(sizes, executor.map(double, 0..items));
             let mut seen = block_on(async {
                 let mut seen = Vec::new();

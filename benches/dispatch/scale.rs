@@ -1,0 +1,129 @@
+//! What changes with the number of workers, of tasks and of cores.
+
+use std::time::Duration;
+
+use super::common::peer::{Mode, Peer};
+use super::common::{Floor, Latency, Summary, Table, Unit};
+use super::common::{executor, in_turns, is_full, resident_bytes};
+use super::{beside, call, keep_a_window, round, submit_all_then_join};
+use wharf::Executor;
+
+/// Throughput and round trip over the number of workers, most of them more than there are cores.
+pub fn workers(table: &mut Table) {
+    let counts: &[usize] = if is_full() { &[1, 2, 4, 8, 16, 32, 64] } else { &[1, 3] };
+    let (rounds, tasks, calls) = if is_full() { (5, 200_000, 5000) } else { (1, 500, 20) };
+    let measure = |workers: usize| {
+        let executor = executor(|builder| builder.workers(workers));
+        let rate = tasks as f64 / keep_a_window(&executor, tasks).seconds;
+        (rate, round(100, calls, Duration::ZERO, &mut || call(&executor)).median)
+    };
+    let mut subjects: Vec<_> = counts.iter().map(|&count| move || measure(count)).collect();
+    let mut subjects: Vec<&mut dyn FnMut() -> (f64, f64)> =
+        subjects.iter_mut().map(|subject| subject as _).collect();
+    let results = in_turns(rounds, &mut subjects);
+    table.unit(Unit::TasksPerSecond);
+    for (count, results) in counts.iter().zip(&results) {
+        let rate = Summary::of(results.iter().map(|(rate, _)| *rate));
+        table.row(&format!("{count} workers, 1000 tasks under way"), rate, None, Floor::None);
+    }
+    table.unit(Unit::Seconds);
+    for (count, results) in counts.iter().zip(&results) {
+        let trip = Summary::of(results.iter().map(|(_, trip)| *trip));
+        table.row(&format!("{count} workers, round trip, p50"), trip, None, Floor::None);
+    }
+}
+
+/// A task must not cost more where there are many, nor leave anything in memory.
+pub fn growth(table: &mut Table) {
+    let sizes: &[usize] =
+        if is_full() { &[1000, 10_000, 100_000, 1_000_000, 10_000_000] } else { &[100, 1000] };
+    let rounds = if is_full() { 3 } else { 1 };
+    let executor = &executor(|builder| builder);
+    // Every slot of the table has been used then, and its memory is there.
+    keep_a_window(executor, sizes[sizes.len() / 2]);
+    // From the fewest to the most, and before anything else: what is left behind would show.
+    let climb = |_| -> Vec<(f64, u64)> {
+        let run = |&tasks: &usize| (keep_a_window(executor, tasks).seconds, resident(executor));
+        sizes.iter().map(run).collect()
+    };
+    let climbs: Vec<Vec<(f64, u64)>> = (0..rounds).map(climb).collect();
+    let seconds = |at: usize| climbs.iter().map(|climb| climb[at].0).collect();
+    let under_way: Vec<Vec<f64>> = (0..sizes.len()).map(seconds).collect();
+    costs(table, "1000 under way", sizes, &under_way);
+    let mut subjects: Vec<_> = sizes[..sizes.len() - 1]
+        .iter()
+        .map(|&tasks| move || submit_all_then_join(executor, tasks).seconds)
+        .collect();
+    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
+        subjects.iter_mut().map(|subject| subject as _).collect();
+    costs(table, "held at once", sizes, &in_turns(rounds, &mut subjects));
+    table.unit(Unit::Bytes);
+    let bytes = |climb: usize, at: usize| Summary::of([climbs[climb][at].1 as f64]);
+    let first = Some(("after the fewest", bytes(0, 0)));
+    let mut row = |tasks: usize, bytes: Summary| {
+        let what = format!("resident in all processes after {tasks} tasks");
+        table.row(&what, bytes, first, Floor::RatioAtMost(1.1));
+    };
+    let mut done = 0;
+    for (at, tasks) in sizes.iter().enumerate() {
+        done += tasks;
+        row(done, bytes(0, at));
+    }
+    row(done * rounds, bytes(rounds - 1, sizes.len() - 1));
+}
+
+/// Adds a row for what one of so many tasks cost, from the seconds of all of them.
+fn costs(table: &mut Table, what: &str, sizes: &[usize], seconds: &[Vec<f64>]) {
+    let cost = |at: usize| Summary::of(seconds[at].iter().map(|all| all / sizes[at] as f64));
+    table.unit(Unit::Seconds);
+    let name = format!("of {}", sizes[0]);
+    for (at, tasks) in sizes.iter().enumerate().take(seconds.len()) {
+        let raw = (at > 0).then(|| (name.as_str(), cost(0)));
+        table.row(&format!("cost of one of {tasks} tasks, {what}"), cost(at), raw, Floor::None);
+    }
+}
+
+fn resident(executor: &Executor) -> u64 {
+    let workers = executor.worker_pids();
+    workers.into_iter().chain([std::process::id()]).map(resident_bytes).sum()
+}
+
+/// Caller and worker take turns on one core, as in a container that has no more.
+pub fn one_core(table: &mut Table) {
+    let (rounds, calls) = if is_full() { (11, 10_000) } else { (2, 100) };
+    let measure = || {
+        pin_to_one_core();
+        // Their processes are started by this thread, or one that it starts, and pinned like it.
+        let executor = executor(|builder| builder.workers(1));
+        let mut peer = Peer::start();
+        in_turns(
+            rounds,
+            &mut [&mut || round(100, calls, Duration::ZERO, &mut || call(&executor)), &mut || {
+                peer.round(Mode::Futex, |trip| round(100, calls, Duration::ZERO, trip))
+            }],
+        )
+    };
+    let results: Vec<Vec<Latency>> =
+        std::thread::scope(|scope| scope.spawn(measure).join().expect("it measures"));
+    beside(table, "round trip on one core", &results, &["futex"], Floor::None);
+}
+
+/// Leaves this thread, and all that it starts, the first core that it may use.
+fn pin_to_one_core() {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: a set of cores is an array of integers, for which zeros are valid.
+    let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `cores` is of the size that is told, and outlives the call.
+    assert_eq!(unsafe { libc::sched_getaffinity(0, size, &raw mut cores) }, 0);
+    let is_allowed = |core: &usize| {
+        // SAFETY: the range below ends with the set.
+        unsafe { libc::CPU_ISSET(*core, &cores) }
+    };
+    let first = (0..libc::CPU_SETSIZE as usize).find(is_allowed).expect("a thread has a core");
+    // SAFETY: as above.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `first` was found in a set of the same size.
+    unsafe { libc::CPU_SET(first, &mut one) };
+    // SAFETY: `one` is of the size that is told, and outlives the call.
+    assert_eq!(unsafe { libc::sched_setaffinity(0, size, &raw const one) }, 0);
+}

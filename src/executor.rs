@@ -7,6 +7,7 @@ mod environment;
 mod loops;
 mod map;
 mod office;
+mod progress;
 mod seat;
 mod submit;
 mod supervisor;
@@ -19,8 +20,12 @@ use bytemuck::Pod;
 
 pub use backend::Backend;
 pub use builder::Builder;
+pub use loops::Loops;
 pub use map::Map;
 use office::Office;
+#[cfg(feature = "indicatif")]
+pub use progress::Bar;
+pub use progress::{Observer, Progress};
 use submit::store_task;
 
 use crate::archive::{Shared, Storable, encode};

@@ -46,6 +46,11 @@
 //! [`Builder::backend`] or the environment variable `WHARF_BACKEND` runs the same tasks in threads,
 //! or in the caller, for debuggers and small inputs: [`Backend`] says what is not the same then.
 //!
+//! # Watching work
+//!
+//! [`Map::progress`] and [`Executor::loops`] tell how far maps and loops have come; with the
+//! feature `indicatif`, `progress_bar` draws it.
+//!
 //! # Limits
 //!
 //! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature
@@ -104,7 +109,9 @@ pub use error::{
     BuildError, Death, LoopError, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Backend, Builder, Executor, Map, Stats};
+#[cfg(feature = "indicatif")]
+pub use executor::Bar;
+pub use executor::{Backend, Builder, Executor, Loops, Map, Observer, Progress, Stats};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{
     Append, Argument, ChunkStart, Chunked, Constants, LoopArgument, LoopArguments, Param, Rows,

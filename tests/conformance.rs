@@ -22,6 +22,8 @@ mod nesting;
 mod values;
 #[path = "conformance/variable.rs"]
 mod variable;
+#[path = "conformance/watching.rs"]
+mod watching;
 
 use wharf::{Backend, Builder, Executor};
 
@@ -95,6 +97,8 @@ suite! {
         arrays_are_filled_and_updated_in_place
         a_reduction_is_the_same_to_the_bit_on_every_backend
         a_panic_in_a_loop_names_its_elements;
+    watching:
+        progress_is_told_from_the_beginning_to_the_end;
     nesting:
         a_task_may_not_build_an_executor_unless_it_is_allowed
         executors_nest_in_any_combination

@@ -9,6 +9,7 @@ mod map;
 mod office;
 mod progress;
 mod seat;
+mod stats;
 mod submit;
 mod supervisor;
 
@@ -26,6 +27,7 @@ use office::Office;
 #[cfg(feature = "indicatif")]
 pub use progress::Bar;
 pub use progress::{Observer, Progress};
+pub use stats::{Stats, WorkerStats};
 use submit::store_task;
 
 use crate::archive::{Shared, Storable, encode};
@@ -70,22 +72,6 @@ impl fmt::Debug for Executor {
         debug.field("backend", &self.backend).field("workers", &self.workers());
         debug.field("pids", &self.worker_pids()).finish()
     }
-}
-
-/// What an executor has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Workers that are alive and ready.
-    pub workers: u32,
-    /// Tasks that workers have finished, failed ones included.
-    pub tasks_finished: u64,
-    /// Workers that died without being asked to leave.
-    pub deaths: u64,
-    /// Bytes of shared memory that the heaps hold, warm memory included.
-    pub held_bytes: u64,
-    /// Bytes that the heaps may hold.
-    pub budget_bytes: u64,
 }
 
 impl Executor {
@@ -184,23 +170,6 @@ impl Executor {
     pub fn worker_pids(&self) -> Vec<u32> {
         let has_processes = self.backend == Backend::Processes;
         if has_processes && self.is_here() { self.office.pids() } else { Vec::new() }
-    }
-
-    /// What the executor has done so far. Reads a few counters.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let control = self.desk.control();
-        Stats {
-            workers: match self.backend {
-                _ if !self.is_here() => 0,
-                Backend::Sequential => 1,
-                Backend::Processes | Backend::Threads => self.office.pids().len() as u32,
-            },
-            tasks_finished: control.tasks_finished(),
-            deaths: if self.is_here() { self.office.deaths() } else { 0 },
-            held_bytes: control.held_bytes(),
-            budget_bytes: control.budget_bytes(),
-        }
     }
 
     /// Changes how many workers the executor keeps, 1 to [`Builder::workers_max`].

@@ -49,7 +49,8 @@
 //! # Watching work
 //!
 //! [`Map::progress`] and [`Executor::loops`] tell how far maps and loops have come; with the
-//! feature `indicatif`, `progress_bar` draws it.
+//! feature `indicatif`, `progress_bar` draws it. [`Executor::stats`] counts tasks, bytes and, with
+//! [`Builder::timing`], how long tasks wait and run.
 //!
 //! # Limits
 //!
@@ -111,7 +112,9 @@ pub use error::{
 };
 #[cfg(feature = "indicatif")]
 pub use executor::Bar;
-pub use executor::{Backend, Builder, Executor, Loops, Map, Observer, Progress, Stats};
+pub use executor::{
+    Backend, Builder, Executor, Loops, Map, Observer, Progress, Stats, WorkerStats,
+};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{
     Append, Argument, ChunkStart, Chunked, Constants, LoopArgument, LoopArguments, Param, Rows,

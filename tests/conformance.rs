@@ -98,7 +98,8 @@ suite! {
         a_reduction_is_the_same_to_the_bit_on_every_backend
         a_panic_in_a_loop_names_its_elements;
     watching:
-        progress_is_told_from_the_beginning_to_the_end;
+        progress_is_told_from_the_beginning_to_the_end
+        the_statistics_tell_of_bytes_and_times;
     nesting:
         a_task_may_not_build_an_executor_unless_it_is_allowed
         executors_nest_in_any_combination

@@ -51,6 +51,7 @@ pub struct Builder {
     huge_pages: bool,
     spin: Duration,
     max_depth: u32,
+    pub(super) timing: bool,
     env: Vec<(OsString, OsString)>,
     on_start: Option<OnStart>,
 }
@@ -77,6 +78,7 @@ impl fmt::Debug for Builder {
             .field("huge_pages", &self.huge_pages)
             .field("spin", &self.spin)
             .field("max_depth", &self.max_depth)
+            .field("timing", &self.timing)
             .field("env", &self.env)
             .field("on_start", &self.on_start.as_ref().map(|start| start.task))
             .finish()
@@ -96,6 +98,7 @@ impl Builder {
             huge_pages: true,
             spin: SPIN,
             max_depth: 1,
+            timing: false,
             env: Vec::new(),
             on_start: None,
         }
@@ -296,7 +299,7 @@ impl Builder {
             Some(Arc::clone(&bell)),
         );
         let heap = Arc::new(heap.map_err(system("mapping the argument heap"))?);
-        let desk = Arc::new(Desk::new(control, heap, bell, cores));
+        let desk = Arc::new(Desk::new(control, heap, bell, cores).timed(self.timing));
         desk.set_workers(workers);
         let start = self.on_start.map(|start| start.store(&desk)).transpose()?;
 

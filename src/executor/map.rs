@@ -26,7 +26,7 @@ use crate::error::{ShareError, SubmitError, TaskError};
 use crate::memory::Lease;
 use crate::sync::{Arc, AtomicU64};
 use crate::task::{
-    Argument, Constants, Loss, Outcome, TaskFn, batch_code_of, entry_words_for, namer_of, value_of,
+    Argument, Constants, Loss, Outcome, TaskFn, batch_code_of, entry_words_for, namer_of,
 };
 
 /// How long to wait for the end of a batch before the results of single items are asked for, and
@@ -321,7 +321,8 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Iterator for Map<'
         loop {
             if let Some(taken) = self.advance() {
                 self.watch.count();
-                return Some(taken.and_then(|outcome| value_of(outcome, self.course.name())));
+                let Course { desk, name, .. } = &self.course;
+                return Some(taken.and_then(|outcome| desk.value_of(outcome, name())));
             }
             if self.is_over() {
                 self.watch.end(true);

@@ -261,6 +261,7 @@ pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) ->
         start_code: plan.start_code,
         start_offset: start.offset,
         start_len: start.len,
+        timed: desk.is_timed().into(),
         tasks_max: plan.terms.tasks_max,
         memory_max: plan.terms.memory_max,
         idle_ns: plan.terms.idle.as_nanos() as u64,

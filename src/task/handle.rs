@@ -113,7 +113,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
-        value_of(outcome, (self.name)())
+        self.desk.value_of(outcome, (self.name)())
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
@@ -167,7 +167,7 @@ impl<R: Returnable> TaskHandle<R> {
         match self.desk.wait(self.index, self.generation, deadline) {
             Some(outcome) => {
                 self.index = TAKEN;
-                Ok(value_of(outcome, (self.name)()))
+                Ok(self.desk.value_of(outcome, (self.name)()))
             }
             None => Err(self),
         }
@@ -196,7 +196,7 @@ impl<R: Returnable> Future for TaskHandle<R> {
             return Poll::Pending;
         }
         let outcome = self.take_outcome();
-        Poll::Ready(value_of(outcome, (self.name)()))
+        Poll::Ready(self.desk.value_of(outcome, (self.name)()))
     }
 }
 

@@ -8,9 +8,10 @@ use futures_core::stream::FusedStream;
 
 use super::super::progress::{Observer, PAUSE, STREAM_PAUSE};
 use super::Map;
+use super::parts::Course;
 use crate::archive::Returnable;
 use crate::error::TaskError;
-use crate::task::{Argument, value_of};
+use crate::task::Argument;
 
 /// Draws from the input in the thread that polls. It sleeps there, as `submit` does, while the task
 /// table or the memory is used up by other tasks and nothing of its own is under way.
@@ -26,8 +27,9 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Stream for Map<'_,
         loop {
             if let Some(taken) = map.advance() {
                 map.watch.count();
-                let name = map.course.name();
-                return Poll::Ready(Some(taken.and_then(|outcome| value_of(outcome, name))));
+                let Course { desk, name, .. } = &map.course;
+                let value = taken.and_then(|outcome| desk.value_of(outcome, name()));
+                return Poll::Ready(Some(value));
             }
             if map.is_over() {
                 map.watch.end(true);

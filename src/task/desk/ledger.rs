@@ -44,6 +44,11 @@ impl Drafted<'_> {
         self.draft.arrange(items);
     }
 
+    /// Notes when the task is queued.
+    pub(super) fn stamp(&self, queued_at_ns: u64) {
+        self.draft.stamp(queued_at_ns);
+    }
+
     /// Writes the task and makes it claimable. Returns its generation.
     pub(super) fn publish(self, code: u64, (offset, len): (u64, u64), inline: &[u64]) -> u32 {
         let Self { draft, entry } = self;

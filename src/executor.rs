@@ -12,6 +12,7 @@ mod seat;
 mod stats;
 mod submit;
 mod supervisor;
+mod trace;
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -102,6 +103,7 @@ impl Executor {
     /// - [`ShareError::Forked`]: this process is a fork of the one that built the executor.
     /// - [`ShareError::TooManyBlocks`], [`ShareError::Foreign`], [`ShareError::Encode`]: see there.
     pub fn share<T: Storable>(&self, value: &T) -> Result<Shared<T>, ShareError> {
+        span!(DEBUG "share", value = std::any::type_name::<T>());
         let heap = self.desk.heap();
         let encoded = encode(
             &mut [],
@@ -114,6 +116,7 @@ impl Executor {
             // A type without bytes still needs an address.
             None => self.allocate(1)?,
         };
+        event!(DEBUG "shared", bytes = encoded.len);
         let lease = block.with_attached(encoded.attached);
         // SAFETY: the block holds the archive of `value` that was just encoded, `len` bytes long.
         Ok(unsafe { Shared::from_lease(Arc::new(lease), encoded.len) })
@@ -133,6 +136,7 @@ impl Executor {
     pub fn array<T: Pod>(&self, len: usize) -> Result<ArrayMut<T>, ShareError> {
         let heap = self.desk.heap();
         let bytes = array_bytes::<T>(len);
+        span!(DEBUG "array", bytes = bytes);
         let grant = self.with_room(|| heap.allocate_zeroed(bytes).map_err(ShareError::from))?;
         Ok(ArrayMut::new(Lease::own(heap, grant), len))
     }
@@ -143,7 +147,9 @@ impl Executor {
     ///
     /// As [`array`](Self::array).
     pub fn array_from<T: Pod>(&self, items: &[T]) -> Result<Array<T>, ShareError> {
-        let lease = self.allocate(array_bytes::<T>(items.len()))?;
+        let bytes = array_bytes::<T>(items.len());
+        span!(DEBUG "array_from", bytes = bytes);
+        let lease = self.allocate(bytes)?;
         let start = lease.address().cast::<T>();
         // SAFETY: the block has the bytes of `items`, is aligned to 64, and nobody knows it yet.
         unsafe { start.copy_from_nonoverlapping(first_of(items), items.len()) };

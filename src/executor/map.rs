@@ -20,6 +20,7 @@ use parts::Course;
 
 use super::Executor;
 use super::progress::{Observer, PAUSE, Watch};
+use super::trace::Lasting;
 use crate::archive::{Archive, Returnable, encode};
 use crate::control::Spin;
 use crate::error::{ShareError, SubmitError, TaskError};
@@ -54,6 +55,7 @@ pub struct Map<'e, I: Iterator, R, P: Observer = ()> {
     course: Course,
     feed: Feed<I>,
     watch: Watch<P>,
+    span: Lasting,
     spin: Spin,
     /// This process is a fork, and has said so.
     forked: bool,
@@ -173,6 +175,7 @@ impl Executor {
             course,
             feed: Feed::new(items),
             watch: Watch::new((), None),
+            span: Lasting::map(name),
             spin: Spin::new(SPIN.0, SPIN.1),
             forked: false,
             _executor: PhantomData,
@@ -316,6 +319,7 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Iterator for Map<'
         if !self.is_here() {
             return self.fork_error().map(Err);
         }
+        let _entered = self.span.enter();
         // Before anything is taken: a panic of who watches costs no result.
         self.watch.look(PAUSE);
         loop {

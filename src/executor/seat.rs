@@ -90,10 +90,12 @@ impl Process {
     ///
     /// The step that failed, what the system said, and what to do about it.
     pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
-        match &plan.name {
-            Some(name) => Self::start_process(plan, name, desk, seat),
-            None => Self::start_thread(plan, desk, seat),
-        }
+        let process = match &plan.name {
+            Some(name) => Self::start_process(plan, name, desk, seat)?,
+            None => Self::start_thread(plan, desk, seat)?,
+        };
+        event!(INFO "worker started", pid = process.pid, seat = seat);
+        Ok(process)
     }
 
     /// Starts a worker for `seat` and sends it all that it needs.

@@ -84,6 +84,7 @@ impl<R> TaskHandle<R> {
     }
 
     fn take_outcome(&mut self) -> Outcome {
+        span!(TRACE "join", task = (self.name)());
         let outcome = self.desk.wait(self.index, self.generation, None);
         self.index = TAKEN;
         outcome.expect("a wait without a deadline ends with an outcome")
@@ -163,6 +164,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// The outer error is the handle, when the time has passed. The inner ones are
     /// [`join`](Self::join)'s.
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        span!(TRACE "join", task = (self.name)());
         let deadline = Instant::now().checked_add(timeout);
         match self.desk.wait(self.index, self.generation, deadline) {
             Some(outcome) => {

@@ -151,6 +151,7 @@ impl<'e> Loop<'e> {
         progress: &mut P,
         mut watcher: Observed<'_>,
     ) -> Result<(), LoopError> {
+        span!(DEBUG "loop", task = (self.outline.name)(), chunks = self.outline.chunks);
         if let Some(watcher) = &mut watcher {
             watcher.begin(self.outline.units);
         }

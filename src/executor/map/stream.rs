@@ -23,6 +23,7 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Stream for Map<'_,
         if !map.is_here() {
             return Poll::Ready(map.fork_error().map(Err));
         }
+        let _entered = map.span.enter();
         map.watch.look(PAUSE);
         loop {
             if let Some(taken) = map.advance() {

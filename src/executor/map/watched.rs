@@ -34,10 +34,10 @@ impl<'e, I: Iterator, R, P: Observer> Map<'e, I, R, P> {
     }
 
     fn watched_by<Q: Observer>(self, observer: Q) -> Map<'e, I, R, Q> {
-        let Self { course, feed, spin, forked, _executor, _result, .. } = self;
+        let Self { course, feed, span, spin, forked, _executor, _result, .. } = self;
         let total = feed.size_exact().map(|left| left + course.open);
         let watch = Watch::new(observer, total);
-        Map { course, feed, watch, spin, forked, _executor, _result }
+        Map { course, feed, watch, span, spin, forked, _executor, _result }
     }
 }
 

@@ -74,7 +74,10 @@ compile_error!("wharf needs a 64-bit little-endian machine: it maps archives as 
 
 /// Emits a tracing event where the feature is on; costs nothing where it is not.
 macro_rules! event {
-    ($level:ident $message:literal $(, $field:ident = $(%$shown:ident)? $($value:expr)?)* $(,)?) => {
+    (
+        $level:ident
+        $message:literal $(, $field:ident = $(%$shown:ident)? $($value:expr)?)* $(,)?
+    ) => {
         #[cfg(feature = "tracing")]
         tracing::event!(
             target: "wharf",
@@ -83,12 +86,12 @@ macro_rules! event {
             $message
         );
         #[cfg(not(feature = "tracing"))]
-        { $( let _ = (&$($shown)? $($value)?); )* }
+        { let _ = $message; $( let _ = (&$($shown)? $($value)?); )* }
     };
 }
 
-/// Enters a tracing span until the end of the block where the feature is on; costs nothing where it
-/// is not. Values are computed only if somebody wants to see them.
+/// Enters a tracing span until the end of the block where the feature is on; costs nothing where
+/// it is not. Values are computed only if somebody wants to see them.
 macro_rules! span {
     ($level:ident $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
         #[cfg(feature = "tracing")]

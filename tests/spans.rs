@@ -119,75 +119,78 @@ fn check(what: &str, lines: &[String], expected: &[(&str, &str)]) {
     }
 }
 
+type Row = (&'static str, fn(&Executor), &'static [(&'static str, &'static str)]);
+
+/// What a caller does, and what it hears of that.
+const ROWS: [Row; 5] = [
+    (
+        "a task",
+        |executor| {
+            assert_eq!(executor.submit(add, (1u64, 2u64)).unwrap().join().unwrap(), 3);
+        },
+        &[
+            ("TRACE submit task=\"spans::add\"", "in nothing"),
+            ("TRACE join task=\"spans::add\"", "in nothing"),
+        ],
+    ),
+    (
+        "shared values",
+        |executor| {
+            executor.share(&[1u64, 2]).unwrap();
+            executor.array::<u64>(3).unwrap();
+            executor.array_from(&[1u8; 5]).unwrap();
+        },
+        &[
+            ("DEBUG share value=\"[u64; 2]\"", "in nothing"),
+            ("DEBUG shared bytes=16", "in share"),
+            ("DEBUG array bytes=24", "in nothing"),
+            ("DEBUG array_from bytes=5", "in nothing"),
+        ],
+    ),
+    (
+        "a map",
+        |executor| {
+            // What the input tells is told in the map's span.
+            let items = (0..2u64).inspect(|n| tracing::info!(n, "drawn"));
+            assert_eq!(executor.map(double, items).count(), 2);
+            tracing::info!("afterwards");
+        },
+        &[
+            ("DEBUG map task=\"spans::double\"", "in nothing"),
+            ("INFO drawn n=0", "in map"),
+            ("INFO drawn n=1", "in map"),
+            ("INFO afterwards", "in nothing"),
+        ],
+    ),
+    (
+        "loops",
+        |executor| {
+            let mut array = executor.array::<u64>(10).unwrap();
+            executor.fill_chunks(&mut array, 3, fill, ()).unwrap();
+            let array = array.freeze();
+            assert_eq!(executor.map_reduce(&array, sum, |a, b| a + b).unwrap(), 10);
+        },
+        &[
+            ("DEBUG loop task=\"spans::fill\" chunks=4", "in nothing"),
+            ("TRACE join task=\"spans::fill\"", "in loop"),
+            ("DEBUG loop task=\"spans::sum\" chunks=1", "in nothing"),
+        ],
+    ),
+    (
+        "a task that panics",
+        |executor| {
+            let task = executor.submit(|| -> u64 { panic!("as this test wants") }, ());
+            assert!(task.unwrap().join().is_err());
+            tracing::info!("afterwards");
+        },
+        &[("TRACE join", "in nothing"), ("INFO afterwards", "in nothing")],
+    ),
+];
+
 #[test]
 fn the_caller_hears_of_what_it_does() {
-    type Row = (&'static str, fn(&Executor), &'static [(&'static str, &'static str)]);
-    let rows: [Row; 5] = [
-        (
-            "a task",
-            |executor| {
-                assert_eq!(executor.submit(add, (1u64, 2u64)).unwrap().join().unwrap(), 3);
-            },
-            &[
-                ("TRACE submit task=\"spans::add\"", "in nothing"),
-                ("TRACE join task=\"spans::add\"", "in nothing"),
-            ],
-        ),
-        (
-            "shared values",
-            |executor| {
-                executor.share(&[1u64, 2]).unwrap();
-                executor.array::<u64>(3).unwrap();
-                executor.array_from(&[1u8; 5]).unwrap();
-            },
-            &[
-                ("DEBUG share value=\"[u64; 2]\"", "in nothing"),
-                ("DEBUG shared bytes=16", "in share"),
-                ("DEBUG array bytes=24", "in nothing"),
-                ("DEBUG array_from bytes=5", "in nothing"),
-            ],
-        ),
-        (
-            "a map",
-            |executor| {
-                // What the input tells is told in the map's span.
-                let items = (0..2u64).inspect(|n| tracing::info!(n, "drawn"));
-                assert_eq!(executor.map(double, items).count(), 2);
-                tracing::info!("afterwards");
-            },
-            &[
-                ("DEBUG map task=\"spans::double\"", "in nothing"),
-                ("INFO drawn n=0", "in map"),
-                ("INFO drawn n=1", "in map"),
-                ("INFO afterwards", "in nothing"),
-            ],
-        ),
-        (
-            "loops",
-            |executor| {
-                let mut array = executor.array::<u64>(10).unwrap();
-                executor.fill_chunks(&mut array, 3, fill, ()).unwrap();
-                let array = array.freeze();
-                assert_eq!(executor.map_reduce(&array, sum, |a, b| a + b).unwrap(), 10);
-            },
-            &[
-                ("DEBUG loop task=\"spans::fill\" chunks=4", "in nothing"),
-                ("TRACE join task=\"spans::fill\"", "in loop"),
-                ("DEBUG loop task=\"spans::sum\" chunks=1", "in nothing"),
-            ],
-        ),
-        (
-            "a task that panics",
-            |executor| {
-                let task = executor.submit(|| -> u64 { panic!("as this test wants") }, ());
-                assert!(task.unwrap().join().is_err());
-                tracing::info!("afterwards");
-            },
-            &[("TRACE join", "in nothing"), ("INFO afterwards", "in nothing")],
-        ),
-    ];
     let executor = executor(2);
-    for (what, act, expected) in rows {
+    for (what, act, expected) in ROWS {
         let collector = Collector::default();
         tracing::subscriber::with_default(collector.clone(), || act(&executor));
         check(what, &collector.lines(), expected);

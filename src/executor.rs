@@ -7,9 +7,12 @@ mod environment;
 mod loops;
 mod map;
 mod office;
+mod progress;
 mod seat;
+mod stats;
 mod submit;
 mod supervisor;
+mod trace;
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -19,8 +22,13 @@ use bytemuck::Pod;
 
 pub use backend::Backend;
 pub use builder::Builder;
+pub use loops::Loops;
 pub use map::Map;
 use office::Office;
+#[cfg(feature = "indicatif")]
+pub use progress::Bar;
+pub use progress::{Observer, Progress};
+pub use stats::{Stats, WorkerStats};
 use submit::store_task;
 
 use crate::archive::{Shared, Storable, encode};
@@ -67,22 +75,6 @@ impl fmt::Debug for Executor {
     }
 }
 
-/// What an executor has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Workers that are alive and ready.
-    pub workers: u32,
-    /// Tasks that workers have finished, failed ones included.
-    pub tasks_finished: u64,
-    /// Workers that died without being asked to leave.
-    pub deaths: u64,
-    /// Bytes of shared memory that the heaps hold, warm memory included.
-    pub held_bytes: u64,
-    /// Bytes that the heaps may hold.
-    pub budget_bytes: u64,
-}
-
 impl Executor {
     /// Builds an executor with one worker for each core that this process may use.
     ///
@@ -111,6 +103,7 @@ impl Executor {
     /// - [`ShareError::Forked`]: this process is a fork of the one that built the executor.
     /// - [`ShareError::TooManyBlocks`], [`ShareError::Foreign`], [`ShareError::Encode`]: see there.
     pub fn share<T: Storable>(&self, value: &T) -> Result<Shared<T>, ShareError> {
+        span!(DEBUG "share", value = std::any::type_name::<T>());
         let heap = self.desk.heap();
         let encoded = encode(
             &mut [],
@@ -123,6 +116,7 @@ impl Executor {
             // A type without bytes still needs an address.
             None => self.allocate(1)?,
         };
+        event!(DEBUG "shared", bytes = encoded.len);
         let lease = block.with_attached(encoded.attached);
         // SAFETY: the block holds the archive of `value` that was just encoded, `len` bytes long.
         Ok(unsafe { Shared::from_lease(Arc::new(lease), encoded.len) })
@@ -142,6 +136,7 @@ impl Executor {
     pub fn array<T: Pod>(&self, len: usize) -> Result<ArrayMut<T>, ShareError> {
         let heap = self.desk.heap();
         let bytes = array_bytes::<T>(len);
+        span!(DEBUG "array", bytes = bytes);
         let grant = self.with_room(|| heap.allocate_zeroed(bytes).map_err(ShareError::from))?;
         Ok(ArrayMut::new(Lease::own(heap, grant), len))
     }
@@ -152,7 +147,9 @@ impl Executor {
     ///
     /// As [`array`](Self::array).
     pub fn array_from<T: Pod>(&self, items: &[T]) -> Result<Array<T>, ShareError> {
-        let lease = self.allocate(array_bytes::<T>(items.len()))?;
+        let bytes = array_bytes::<T>(items.len());
+        span!(DEBUG "array_from", bytes = bytes);
+        let lease = self.allocate(bytes)?;
         let start = lease.address().cast::<T>();
         // SAFETY: the block has the bytes of `items`, is aligned to 64, and nobody knows it yet.
         unsafe { start.copy_from_nonoverlapping(first_of(items), items.len()) };
@@ -179,23 +176,6 @@ impl Executor {
     pub fn worker_pids(&self) -> Vec<u32> {
         let has_processes = self.backend == Backend::Processes;
         if has_processes && self.is_here() { self.office.pids() } else { Vec::new() }
-    }
-
-    /// What the executor has done so far. Reads a few counters.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let control = self.desk.control();
-        Stats {
-            workers: match self.backend {
-                _ if !self.is_here() => 0,
-                Backend::Sequential => 1,
-                Backend::Processes | Backend::Threads => self.office.pids().len() as u32,
-            },
-            tasks_finished: control.tasks_finished(),
-            deaths: if self.is_here() { self.office.deaths() } else { 0 },
-            held_bytes: control.held_bytes(),
-            budget_bytes: control.budget_bytes(),
-        }
     }
 
     /// Changes how many workers the executor keeps, 1 to [`Builder::workers_max`].

@@ -46,6 +46,18 @@
 //! [`Builder::backend`] or the environment variable `WHARF_BACKEND` runs the same tasks in threads,
 //! or in the caller, for debuggers and small inputs: [`Backend`] says what is not the same then.
 //!
+//! # Watching work
+//!
+//! [`Map::progress`] and [`Executor::loops`] tell how far maps and loops have come; with the
+//! feature `indicatif`, `progress_bar` draws it. [`Executor::stats`] counts tasks, bytes and, with
+//! [`Builder::timing`], how long tasks wait and run.
+//!
+//! With the feature `tracing` there are spans of the target `wharf`: `submit`, `join` and, in
+//! workers, `task` at the level `TRACE`; `map`, `loop`, `share`, `array` and `array_from` at
+//! `DEBUG`. Workers' starts and ends are events at `INFO`, failures at `WARN`, with process id and
+//! seat; they come from the executor's supervisor, a thread of its own, in a span `executor`. Who
+//! wants to see `task` sets a subscriber in [`Builder::on_start`]: each worker process has its own.
+//!
 //! # Limits
 //!
 //! Linux on a 64-bit little-endian machine. Archives (not arrays) hold 2 GiB unless the feature
@@ -62,11 +74,36 @@ compile_error!("wharf needs a 64-bit little-endian machine: it maps archives as 
 
 /// Emits a tracing event where the feature is on; costs nothing where it is not.
 macro_rules! event {
-    ($message:literal $(, $field:ident = $(%$shown:ident)? $($value:expr)?)* $(,)?) => {
+    (
+        $level:ident
+        $message:literal $(, $field:ident = $(%$shown:ident)? $($value:expr)?)* $(,)?
+    ) => {
         #[cfg(feature = "tracing")]
-        tracing::debug!($($field = $(%$shown)? $($value)?,)* $message);
+        tracing::event!(
+            target: "wharf",
+            tracing::Level::$level,
+            $($field = $(%$shown)? $($value)?,)*
+            $message
+        );
         #[cfg(not(feature = "tracing"))]
-        { $( let _ = (&$($shown)? $($value)?); )* }
+        { let _ = $message; $( let _ = (&$($shown)? $($value)?); )* }
+    };
+}
+
+/// Enters a tracing span until the end of the block where the feature is on; costs nothing where
+/// it is not. Values are computed only if somebody wants to see them.
+macro_rules! span {
+    ($level:ident $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
+        #[cfg(feature = "tracing")]
+        let _entered = tracing::span!(
+            target: "wharf",
+            tracing::Level::$level,
+            $name,
+            $($field = $value,)*
+        )
+        .entered();
+        #[cfg(not(feature = "tracing"))]
+        { $( let _ = || $value; )* }
     };
 }
 
@@ -104,7 +141,11 @@ pub use error::{
     BuildError, Death, LoopError, ResizeError, ShareError, ShutdownError, SubmitError, TaskError,
     TrySubmitError,
 };
-pub use executor::{Backend, Builder, Executor, Map, Stats};
+#[cfg(feature = "indicatif")]
+pub use executor::Bar;
+pub use executor::{
+    Backend, Builder, Executor, Loops, Map, Observer, Progress, Stats, WorkerStats,
+};
 pub use memory::{Array, ArrayMut, array};
 pub use task::{
     Append, Argument, ChunkStart, Chunked, Constants, LoopArgument, LoopArguments, Param, Rows,

@@ -3,6 +3,7 @@
 //! The only user of `libc`. Descriptors are `OwnedFd`s from their first instant.
 
 mod birthplace;
+mod clock;
 mod event;
 mod futex;
 mod huge;
@@ -18,6 +19,7 @@ mod socket;
 mod step;
 
 pub(crate) use birthplace::Birthplace;
+pub(crate) use clock::now_ns;
 pub(crate) use event::{EventFd, Interest, poll};
 #[cfg(all(test, loom))]
 pub(crate) use futex::kill_sleepers;

@@ -5,6 +5,7 @@ mod execute;
 mod inside;
 mod lifeline;
 mod serve;
+mod shift;
 
 pub use entry::init;
 pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};

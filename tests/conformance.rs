@@ -27,6 +27,8 @@ mod nesting;
 mod values;
 #[path = "conformance/variable.rs"]
 mod variable;
+#[path = "conformance/watching.rs"]
+mod watching;
 
 use wharf::{Backend, Builder, Executor};
 
@@ -113,6 +115,9 @@ suite! {
         a_map_that_is_dropped_early_gives_everything_back
         constants_of_a_map_that_cannot_be_stored_are_one_error
         maps_nest_in_tasks_and_in_each_other;
+    watching:
+        progress_is_told_from_the_beginning_to_the_end
+        the_statistics_tell_of_bytes_and_times;
     nesting:
         a_task_may_not_build_an_executor_unless_it_is_allowed
         executors_nest_in_any_combination

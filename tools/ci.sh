@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # All features but `pointer_width_64`, which changes the format of archives in the whole build.
-readonly FEATURES=postcard,ndarray,tracing
+readonly FEATURES=postcard,ndarray,indicatif,tracing
 # MiB for the examples: enough for several blocks, small enough for any machine.
 readonly EXAMPLE_MIB=8
 # The longest that dying processes may take to be gone.

@@ -58,6 +58,9 @@ pub(crate) struct Seat {
     pub(crate) held_bytes: CachePadded<AtomicU64>,
     /// Tasks that the seat's workers have finished.
     pub(crate) finished: AtomicU64,
+    /// How long they had waited, and run, where that is measured.
+    pub(crate) queued_ns: AtomicU64,
+    pub(crate) ran_ns: AtomicU64,
     /// Not 0: the parent holds releases that did not fit into `releases`.
     pub(crate) backlog: AtomicU32,
     /// Not 0: the worker is to leave after its present task.

@@ -17,6 +17,7 @@
 mod loss;
 mod note;
 mod span;
+mod stamp;
 mod token;
 
 pub(crate) use note::NOTED_ARGS_WORDS;

@@ -51,6 +51,7 @@ pub struct Builder {
     huge_pages: bool,
     spin: Duration,
     max_depth: u32,
+    pub(super) timing: bool,
     env: Vec<(OsString, OsString)>,
     on_start: Option<OnStart>,
 }
@@ -77,6 +78,7 @@ impl fmt::Debug for Builder {
             .field("huge_pages", &self.huge_pages)
             .field("spin", &self.spin)
             .field("max_depth", &self.max_depth)
+            .field("timing", &self.timing)
             .field("env", &self.env)
             .field("on_start", &self.on_start.as_ref().map(|start| start.task))
             .finish()
@@ -96,6 +98,7 @@ impl Builder {
             huge_pages: true,
             spin: SPIN,
             max_depth: 1,
+            timing: false,
             env: Vec::new(),
             on_start: None,
         }
@@ -190,10 +193,9 @@ impl Builder {
 
     /// Puts large values and arrays onto pages of 2 MiB where the system gives them.
     ///
-    /// New memory of 64 MiB was filled some three times as fast as on pages of 4 KiB, and read by a
-    /// worker for the first time nearly twice as fast; later passes took much the same time. With
-    /// a GiB it was less: filled some 1.2 times as fast, from a quarter of the speed to three times
-    /// it, and read first 1.3 times as fast. That was on a virtual machine.
+    /// On a virtual machine, new memory of 64 MiB was filled some three times as fast as on pages
+    /// of 4 KiB, and first read by a worker nearly twice as fast; 1 GiB some 1.2 times (0.25 to 3)
+    /// and 1.3 times. Later passes took much the same time.
     ///
     /// Needs Linux 6.1; without it, or where no whole huge page is free, pages of 4 KiB are used.
     /// An array then takes its memory when it is made, and not as it is written. Default: yes.
@@ -300,7 +302,7 @@ impl Builder {
             Some(Arc::clone(&bell)),
         );
         let heap = Arc::new(heap.map_err(system("mapping the argument heap"))?);
-        let desk = Arc::new(Desk::new(control, heap, bell, cores));
+        let desk = Arc::new(Desk::new(control, heap, bell, cores).timed(self.timing));
         desk.set_workers(workers);
         let start = self.on_start.map(|start| start.store(&desk)).transpose()?;
 

@@ -1,8 +1,10 @@
 //! Loops over arrays: one description for all chunks, from which workers claim ranges.
 
 mod runs;
+mod watched;
 
 use super::Executor;
+use super::progress::Watcher;
 use crate::archive::{Encoder, encode};
 use crate::error::{LoopError, SubmitError};
 use crate::memory::Lease;
@@ -10,6 +12,7 @@ use crate::task::{
     Append, LoopArguments, TaskFn, Zip, fill_code, name_of, namer_of, reduce_code, store,
 };
 use runs::{Loop, Outline};
+pub use watched::Loops;
 
 /// The parts that a reduction is cut into, at most: enough for each worker to have many.
 const PARTS_MAX: u64 = 512;
@@ -18,6 +21,9 @@ const PART_BYTES_MIN: u64 = 16 << 10;
 
 /// The arguments of a loop's function: the arrays that are cut, then the others.
 type All<Z, A> = <<Z as Zip>::Arguments as Append<<A as LoopArguments>::Arguments>>::All;
+
+/// Who watches a loop, if somebody does.
+type Observed<'w> = Option<&'w mut dyn Watcher>;
 
 impl Executor {
     /// Fills arrays in place: workers call `f` for one chunk after the other, and nothing is copied
@@ -71,7 +77,7 @@ impl Executor {
         A: LoopArguments,
         F: TaskFn<M, All<Z, A>, Output = ()>,
     {
-        self.chunks(arrays, chunk, f, args, true)
+        self.chunks(arrays, chunk, f, args, (true, None))
     }
 
     /// Calls `f` for one chunk after the other: to update arrays in place, or for what it does
@@ -103,7 +109,7 @@ impl Executor {
         A: LoopArguments,
         F: TaskFn<M, All<Z, A>, Output = ()>,
     {
-        self.chunks(arrays, chunk, f, args, false)
+        self.chunks(arrays, chunk, f, args, (false, None))
     }
 
     /// Calls `f` for parts of the arrays and combines what it returns, always in the same order.
@@ -168,6 +174,22 @@ impl Executor {
         A: LoopArguments,
         F: TaskFn<M, All<Z, A>>,
     {
+        self.reduce(arrays, f, args, combine, None)
+    }
+
+    fn reduce<Z, A, F, M>(
+        &self,
+        arrays: Z,
+        f: F,
+        args: A,
+        combine: impl FnMut(F::Output, F::Output) -> F::Output,
+        watcher: Observed<'_>,
+    ) -> Result<F::Output, LoopError>
+    where
+        Z: Zip<Arguments: Append<A::Arguments>>,
+        A: LoopArguments,
+        F: TaskFn<M, All<Z, A>>,
+    {
         let units = arrays.units()? as u64;
         let bytes = units.saturating_mul(arrays.unit_bytes() as u64);
         let parts = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX).min(units.max(1));
@@ -176,7 +198,7 @@ impl Executor {
         let code = reduce_code(f).ok_or_else(|| not_in_image(&f))?;
         let outline = Outline { units, chunk, chunks, name: namer_of(&f), again: true };
         let args = self.store_arguments::<F, M, _, _>(arrays, args)?;
-        let parts = Loop::new(&self.desk, outline, code, &args).collect::<F::Output>()?;
+        let parts = Loop::new(&self.desk, outline, code, &args).collect::<F::Output>(watcher)?;
         Ok(combine_pairs(parts, combine))
     }
 
@@ -186,7 +208,7 @@ impl Executor {
         chunk: usize,
         f: F,
         args: A,
-        again: bool,
+        (again, watcher): (bool, Observed<'_>),
     ) -> Result<(), LoopError>
     where
         Z: Zip<Arguments: Append<A::Arguments>>,
@@ -201,7 +223,7 @@ impl Executor {
         let chunks = units.div_ceil(chunk);
         let outline = Outline { units, chunk, chunks, name: namer_of(&f), again };
         let args = self.store_arguments::<F, M, _, _>(arrays, args)?;
-        Loop::new(&self.desk, outline, code, &args).run()
+        Loop::new(&self.desk, outline, code, &args).run(watcher)
     }
 
     /// Stores the arguments of a loop's function in the argument heap, whatever their size.

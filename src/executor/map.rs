@@ -5,6 +5,7 @@ mod flow;
 mod idle;
 mod parts;
 mod stream;
+mod watched;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,13 +19,15 @@ use flow::Flow;
 use parts::Course;
 
 use super::Executor;
-use crate::archive::{Archive, encode};
+use super::progress::{Observer, PAUSE, Watch};
+use super::trace::Lasting;
+use crate::archive::{Archive, Returnable, encode};
 use crate::control::Spin;
 use crate::error::{ShareError, SubmitError, TaskError};
 use crate::memory::Lease;
 use crate::sync::{Arc, AtomicU64};
 use crate::task::{
-    Argument, Constants, Loss, Outcome, TaskFn, batch_code_of, entry_words_for, namer_of, value_of,
+    Argument, Constants, Loss, Outcome, TaskFn, batch_code_of, entry_words_for, namer_of,
 };
 
 /// How long to wait for the end of a batch before the results of single items are asked for, and
@@ -47,9 +50,12 @@ const SPIN: (Duration, Duration) = (Duration::from_micros(4), Duration::from_mic
 /// As a [`Stream`](futures_core::Stream) it draws from the input in the thread that polls, and is
 /// woken by the executor's supervisor.
 #[must_use = "a map draws no item until it is asked for results"]
-pub struct Map<'e, I: Iterator, R> {
-    feed: Feed<I>,
+pub struct Map<'e, I: Iterator, R, P: Observer = ()> {
+    // In this order: what is queued is taken back first, and who watches hears of the end last.
     course: Course,
+    feed: Feed<I>,
+    watch: Watch<P>,
+    span: Lasting,
     spin: Spin,
     /// This process is a fork, and has said so.
     forked: bool,
@@ -58,7 +64,7 @@ pub struct Map<'e, I: Iterator, R> {
 }
 
 // No field is pinned by a map that is.
-impl<I: Iterator, R> Unpin for Map<'_, I, R> {}
+impl<I: Iterator, R, P: Observer> Unpin for Map<'_, I, R, P> {}
 
 impl Executor {
     /// Runs a function over many items; returns an iterator of the results, in order.
@@ -166,8 +172,10 @@ impl Executor {
             course.refuse(error, 1);
         }
         Map {
-            feed: Feed::new(items),
             course,
+            feed: Feed::new(items),
+            watch: Watch::new((), None),
+            span: Lasting::map(name),
             spin: Spin::new(SPIN.0, SPIN.1),
             forked: false,
             _executor: PhantomData,
@@ -193,7 +201,7 @@ impl Executor {
     }
 }
 
-impl<I: Iterator, R> Map<'_, I, R> {
+impl<'e, I: Iterator, R, P: Observer> Map<'e, I, R, P> {
     /// Returns results as they come, whatever the order of their items.
     ///
     /// A slow item then holds back no other result.
@@ -221,7 +229,7 @@ impl<I: Iterator, R> Map<'_, I, R> {
     }
 }
 
-impl<I: Iterator<Item: Argument>, R> Map<'_, I, R> {
+impl<I: Iterator<Item: Argument>, R, P: Observer> Map<'_, I, R, P> {
     /// Draws what the window allows, many at a time; to the last item if nothing else is to do.
     /// False: something was drawn that there is no memory for.
     fn fill(&mut self, to_the_last: bool) {
@@ -277,7 +285,10 @@ impl<I: Iterator<Item: Argument>, R> Map<'_, I, R> {
         self.course.cut();
         let round = gate.announce();
         if self.course.hasten() && !self.stir() {
-            gate.sleep(round);
+            match self.watch.due() {
+                None => gate.sleep(round),
+                Some(left) => drop(gate.sleep_at_most(round, left)),
+            }
         }
     }
 
@@ -301,21 +312,28 @@ impl<I: Iterator<Item: Argument>, R> Map<'_, I, R> {
     }
 }
 
-impl<I: Iterator<Item: Argument>, R: crate::archive::Returnable> Iterator for Map<'_, I, R> {
+impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Iterator for Map<'_, I, R, P> {
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if !self.is_here() {
             return self.fork_error().map(Err);
         }
+        let _entered = self.span.enter();
+        // Before anything is taken: a panic of who watches costs no result.
+        self.watch.look(PAUSE);
         loop {
             if let Some(taken) = self.advance() {
-                return Some(taken.and_then(|outcome| value_of(outcome, self.course.name())));
+                self.watch.count();
+                let Course { desk, name, .. } = &self.course;
+                return Some(taken.and_then(|outcome| desk.value_of(outcome, name())));
             }
             if self.is_over() {
+                self.watch.end(true);
                 return None;
             }
             self.rest();
+            self.watch.look(PAUSE);
         }
     }
 
@@ -327,15 +345,9 @@ impl<I: Iterator<Item: Argument>, R: crate::archive::Returnable> Iterator for Ma
     }
 }
 
-impl<I: Iterator<Item: Argument>, R: crate::archive::Returnable> FusedIterator for Map<'_, I, R> {}
+impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> FusedIterator for Map<'_, I, R, P> {}
 
-impl<I: Iterator, R> Drop for Map<'_, I, R> {
-    fn drop(&mut self) {
-        self.course.abandon();
-    }
-}
-
-impl<I: Iterator, R> fmt::Debug for Map<'_, I, R> {
+impl<I: Iterator, R, P: Observer> fmt::Debug for Map<'_, I, R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
             .field("task", &self.course.name())

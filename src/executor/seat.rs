@@ -90,10 +90,12 @@ impl Process {
     ///
     /// The step that failed, what the system said, and what to do about it.
     pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
-        match &plan.name {
-            Some(name) => Self::start_process(plan, name, desk, seat),
-            None => Self::start_thread(plan, desk, seat),
-        }
+        let process = match &plan.name {
+            Some(name) => Self::start_process(plan, name, desk, seat)?,
+            None => Self::start_thread(plan, desk, seat)?,
+        };
+        event!(INFO "worker started", pid = process.pid, seat = seat);
+        Ok(process)
     }
 
     /// Starts a worker for `seat` and sends it all that it needs.
@@ -261,6 +263,7 @@ pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) ->
         start_code: plan.start_code,
         start_offset: start.offset,
         start_len: start.len,
+        timed: desk.is_timed().into(),
         tasks_max: plan.terms.tasks_max,
         memory_max: plan.terms.memory_max,
         idle_ns: plan.terms.idle.as_nanos() as u64,

@@ -66,6 +66,7 @@ impl Executor {
         F: TaskFn<M, A>,
     {
         let name = namer_of(&f);
+        span!(TRACE "submit", task = name());
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
         // Kept while this waits for memory: to give it back calls all who wait, this thread too.
         let refused = |unavailable| refusal(unavailable, name());
@@ -107,6 +108,7 @@ impl Executor {
         F: TaskFn<M, A>,
     {
         let name = namer_of(&f);
+        span!(TRACE "submit", task = name());
         let Some(code) = code_of(f) else {
             let error = SubmitError::NotInImage { task: name() };
             return Err(TrySubmitError::Refused { args, error });

@@ -47,6 +47,7 @@ pub(super) fn start(
     thread.spawn(move || {
         // A bug must not leave anybody waiting: the workers end with this thread, and so do the
         // tasks.
+        span!(DEBUG "executor", workers = supervisor.workers);
         let last_will = LastWill(Arc::clone(&supervisor.desk), Arc::clone(&supervisor.office));
         supervisor.run();
         drop(last_will);
@@ -305,7 +306,7 @@ impl Supervisor {
         self.breaker.started();
         self.office.enlist(pid);
         step!(parent "worker.enlisted");
-        event!("worker ready", pid = pid, seat = index);
+        event!(INFO "worker ready", pid = pid, seat = index);
         self.announce_start();
     }
 
@@ -336,7 +337,11 @@ impl Supervisor {
             self.seats[index] = Seat::Vacant;
         }
         self.office.strike(pid, unasked);
-        event!("worker ended", pid = pid, seat = index, death = %death);
+        if unasked {
+            event!(WARN "worker died", pid = pid, seat = index, death = %death);
+        } else {
+            event!(INFO "worker left", pid = pid, seat = index, death = %death);
+        }
         let was_running = self.desk.bury(index, &Loss::Died { death, pid });
         if left || failed {
             return self.announce_start();
@@ -370,7 +375,7 @@ impl Supervisor {
     /// it is tried again, until it has failed too often.
     fn start_failed(&mut self, index: usize, in_start: bool, cause: String) {
         let seat = index as u32;
-        event!("worker failed to start", seat = seat, cause = cause);
+        event!(WARN "worker failed to start", seat = seat, cause = cause);
         let reason = self.breaker.failed_start(&cause);
         if self.office.is_started() {
             return self.give_up(reason);

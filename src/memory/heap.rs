@@ -16,7 +16,7 @@ use super::registry::{self, Access};
 use super::warm::{Pages, Warm};
 use crate::control::Bell;
 use crate::error::ShareError;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use crate::sys::{self, HUGE_BYTES};
 
 /// Blocks from this size on lie on pages of their own.
@@ -37,6 +37,9 @@ pub(crate) struct Heap {
     /// Rung when there is memory to give back; without it the owner looks by itself.
     bell: Option<Arc<Bell>>,
     trim_due: AtomicBool,
+    /// The bytes of all blocks that were ever asked for, and of those that were to be zeros.
+    granted_bytes: AtomicU64,
+    zeroed_bytes: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -105,7 +108,20 @@ impl Heap {
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
-        Ok(Self { id, family, map, fd, budget, upkeep, bell, trim_due, state })
+        let (granted_bytes, zeroed_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self {
+            id,
+            family,
+            map,
+            fd,
+            budget,
+            upkeep,
+            bell,
+            trim_due,
+            granted_bytes,
+            zeroed_bytes,
+            state,
+        })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -119,6 +135,13 @@ impl Heap {
 
     pub(crate) fn len(&self) -> u64 {
         self.map.len() as u64
+    }
+
+    /// The bytes of all blocks that were ever asked for, and of those that were to be zeros. No
+    /// lock: also in a fork.
+    pub(crate) fn granted_bytes(&self) -> (u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.granted_bytes), read(&self.zeroed_bytes))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -148,10 +171,15 @@ impl Heap {
             return Err(HeapError::OutOfMemory { asked: len, left: self.left() });
         }
         let mut state = lock(&self.state);
-        if len < LARGE_BYTES {
-            return self.allocate_small(&mut state, len);
-        }
-        let grant = self.allocate_large(&mut state, len)?;
+        let is_small = len < LARGE_BYTES;
+        let grant = if is_small {
+            self.allocate_small(&mut state, len)?
+        } else {
+            self.allocate_large(&mut state, len)?
+        };
+        // With the lock, so that no other adds; readers need none.
+        let granted_bytes = self.granted_bytes.load(Ordering::Relaxed).saturating_add(len);
+        self.granted_bytes.store(granted_bytes, Ordering::Relaxed);
         drop(state);
         if len >= HUGE_BYTES && self.upkeep.huge_pages {
             self.back_with_huge_pages(&grant);
@@ -162,6 +190,7 @@ impl Heap {
     /// As [`Heap::allocate`], and the block reads as zeros. Only memory that was used is written.
     pub(crate) fn allocate_zeroed(&self, len: u64) -> Result<Grant, HeapError> {
         let mut grant = self.allocate(len)?;
+        self.zeroed_bytes.fetch_add(len, Ordering::Relaxed);
         let base = self.address(&grant);
         for (offset, len) in grant.dirty.drain(..) {
             // SAFETY: `dirty` lists parts of the block.

@@ -3,6 +3,7 @@
 mod batches;
 mod caller;
 mod care;
+mod figures;
 mod ledger;
 mod limits;
 mod loops;
@@ -16,6 +17,7 @@ use std::task::Waker;
 
 pub(crate) use caller::Caller;
 use caller::Calling;
+use figures::Figures;
 use ledger::Weight::{Heavy, Light};
 use ledger::{Drafted, Ledger, Posting};
 use limits::Timed;
@@ -67,6 +69,7 @@ pub(crate) struct Desk {
     cursors: Cursors,
     /// What parts of loops that failed were at.
     notes: Mutex<Vec<Note>>,
+    figures: Figures,
 }
 
 #[derive(Debug)]
@@ -123,6 +126,7 @@ impl Desk {
             end: OnceLock::new(),
             cursors: Cursors::default(),
             notes: Mutex::default(),
+            figures: Figures::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl Desk {
         place: (u64, u64),
         inline: &[u64],
     ) -> u32 {
+        self.stamp(&draft);
         let generation = draft.publish(code, place, inline);
         self.push(index);
         step!(parent "post.pushed");

@@ -134,6 +134,7 @@ fn trampoline<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault>
 ///
 /// `frame` holds what `store` wrote.
 pub(super) unsafe fn call<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
+    span!(TRACE "task", name = std::any::type_name::<F>());
     // SAFETY: the caller's promise.
     let value = unsafe { F::value(frame) }?;
     frame.store_result(&value)

@@ -84,6 +84,7 @@ impl<R> TaskHandle<R> {
     }
 
     fn take_outcome(&mut self) -> Outcome {
+        span!(TRACE "join", task = (self.name)());
         let outcome = self.desk.wait(self.index, self.generation, None);
         self.index = TAKEN;
         outcome.expect("a wait without a deadline ends with an outcome")
@@ -113,7 +114,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
-        value_of(outcome, (self.name)())
+        self.desk.value_of(outcome, (self.name)())
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
@@ -163,11 +164,12 @@ impl<R: Returnable> TaskHandle<R> {
     /// The outer error is the handle, when the time has passed. The inner ones are
     /// [`join`](Self::join)'s.
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        span!(TRACE "join", task = (self.name)());
         let deadline = Instant::now().checked_add(timeout);
         match self.desk.wait(self.index, self.generation, deadline) {
             Some(outcome) => {
                 self.index = TAKEN;
-                Ok(value_of(outcome, (self.name)()))
+                Ok(self.desk.value_of(outcome, (self.name)()))
             }
             None => Err(self),
         }
@@ -196,7 +198,7 @@ impl<R: Returnable> Future for TaskHandle<R> {
             return Poll::Pending;
         }
         let outcome = self.take_outcome();
-        Poll::Ready(value_of(outcome, (self.name)()))
+        Poll::Ready(self.desk.value_of(outcome, (self.name)()))
     }
 }
 

@@ -96,6 +96,17 @@ impl Desk {
         }
     }
 
+    /// Sleeps until the task ends, at most for a time, and leaves its outcome where it is. False:
+    /// it may not have ended.
+    pub(crate) fn ends_within(&self, index: u32, generation: u32, time: Duration) -> bool {
+        self.rouse(index, generation);
+        let slot = &self.control().slots()[index as usize];
+        if let Ok(word) = slot.wait_mark(generation) {
+            futex_wait(slot.futex(), word, Some(time));
+        }
+        matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
+    }
+
     fn phase(&self, index: u32, generation: u32) -> Phase {
         self.control().slots()[index as usize].phase(generation)
     }

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use super::lifeline;
 use super::serve::Worker;
+use super::shift::Shift;
 use crate::archive::Report;
 use crate::control::{
     Claim, Control, Ending, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, ResultPlace, Running, Slot,
@@ -42,6 +43,7 @@ impl Job<'_> {
             self.worker.bell.ring();
             self.worker.control.gate().finished();
         }
+        let shift = self.worker.begin_shift(self.slot);
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
         let args = running.arguments(&mut inline.0);
         step!(worker "task.arguments");
@@ -65,6 +67,7 @@ impl Job<'_> {
             Err(report) => (Ending::Failed, encode_report(&report, INLINE_RESULT_WORDS)),
         };
         step!(worker "task.placed");
+        let worked = shift.map(Shift::end);
         let finished = running.finish(ending, &place);
         if finished.doomed {
             self.worker.bear_doom(self.slot, &place);
@@ -80,6 +83,9 @@ impl Job<'_> {
         }
         step!(worker "task.told");
         self.worker.control.gate().finished_by_swap();
+        if let Some(worked) = worked {
+            self.worker.count_time(worked);
+        }
         self.worker.count_finished(tasks);
         if self.worker.tie.is_process() {
             lifeline::forget_old_heaps();

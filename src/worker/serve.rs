@@ -50,6 +50,8 @@ pub(super) struct Worker {
     /// The latest task's slot, and how many in a row came from higher ones.
     index: u32,
     rising: u32,
+    /// The executor measures how long tasks wait and run.
+    pub(super) is_timed: bool,
     start: Option<(u64, Place)>,
     pub(super) terms: Terms,
     /// Where the parent is another process.
@@ -215,6 +217,7 @@ impl Worker {
             has_woken: false,
             index: 0,
             rising: 0,
+            is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },
             _args: None,
@@ -280,7 +283,7 @@ impl Worker {
             || (self.terms.memory.as_ref()).is_some_and(|(own, most)| own.bytes() > *most)
     }
 
-    fn seat(&self) -> &Seat {
+    pub(super) fn seat(&self) -> &Seat {
         &self.control.seats()[self.seat]
     }
 
@@ -376,13 +379,7 @@ impl Worker {
     /// Takes back what the parent has released: a worker that is never idle, and whose results are
     /// small, would otherwise keep the memory of earlier ones.
     pub(super) fn count_finished(&self, tasks: u64) {
-        let count = &self.seat().finished;
-        if self.tie.is_shared() {
-            count.fetch_add(tasks, Ordering::Relaxed);
-        } else {
-            // Nobody else writes it, so this is cheaper than an atomic addition.
-            count.store(count.load(Ordering::Relaxed).wrapping_add(tasks), Ordering::Relaxed);
-        }
+        self.add(&self.seat().finished, tasks);
         step!(worker "task.counted");
         if self.local.has_release() {
             self.reclaim();

@@ -36,10 +36,14 @@ impl Slot {
     }
 
     /// Supervisor: queues the task again that a dead worker was running, unless it was condemned
-    /// for it. The caller pushes its index. Returns its generation.
-    pub(crate) fn requeue(&self, seat: u16) -> Option<u32> {
+    /// for it; notes when that was, if somebody wants to know. The caller pushes its index. Returns
+    /// its generation.
+    pub(crate) fn requeue(&self, seat: u16, now_ns: Option<u64>) -> Option<u32> {
         let owned = RUNNING | u64::from(seat) << OWNER_SHIFT;
         let running = |word| word & (STATE | OWNER) == owned;
+        if let Some(now_ns) = now_ns.filter(|_| running(self.word.load(Ordering::Acquire))) {
+            self.stamp(now_ns);
+        }
         self.change(running, |word| word & !(STATE | OWNER) | READY)
     }
 

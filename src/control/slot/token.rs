@@ -34,6 +34,11 @@ impl<'s> Draft<'s> {
         self.slot.span().arrange(items);
     }
 
+    /// Notes when the task is queued.
+    pub(crate) fn stamp(&self, queued_at_ns: u64) {
+        self.slot.stamp(queued_at_ns);
+    }
+
     /// Writes the task and makes it claimable. The caller pushes the slot's index next.
     ///
     /// `len` bytes of arguments lie in `inline`, or at `offset` in the argument heap.

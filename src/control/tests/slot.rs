@@ -92,7 +92,7 @@ fn a_slot_changes_only_as_its_state_allows() {
     check("time_mark", |slot| slot.time_mark(0).is_ok(), &pending);
     check("doom", |slot| slot.doom(0), &[Running]);
     check("doomed", |slot| slot.doomed() == Some(SEAT), &[Doomed]);
-    check("requeue", |slot| slot.requeue(SEAT) == Some(0), &[Running]);
+    check("requeue", |slot| slot.requeue(SEAT, None) == Some(0), &[Running]);
     check("cancel", |slot| slot.cancel(0), &[Ready]);
     check("lose_queued", |slot| slot.lose_queued() == Some(0), &[Ready]);
     check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running, Doomed]);
@@ -169,7 +169,7 @@ fn a_task_that_is_queued_again_keeps_its_generation_and_its_marks() {
     publish(&slot, 1);
     std::mem::forget(slot.claim(SEAT));
     slot.wait_mark(0).expect("not ended");
-    assert_eq!(slot.requeue(SEAT), Some(0));
+    assert_eq!(slot.requeue(SEAT, None), Some(0));
     let Claim::Run(running) = slot.claim(SEAT + 1) else { panic!() };
     assert!(running.finish(Ending::Done, &result(1)).wake);
     assert_eq!(slot.collect(0).map(|collected| collected.owner()), Some(SEAT + 1));

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use super::Observed;
 use crate::archive::Returnable;
 use crate::control::{Cursor, INLINE_ARGS_WORDS};
 use crate::error::{LoopError, TaskError};
+use crate::executor::progress::{PAUSE, Watcher};
 use crate::executor::submit::refusal;
 use crate::memory::Lease;
 use crate::sync::Arc;
@@ -128,20 +130,31 @@ impl<'e> Loop<'e> {
     }
 
     /// Runs a loop whose function returns nothing.
-    pub(super) fn run(&self) -> Result<(), LoopError> {
-        self.drive(&mut Count { done: 0, chunks: self.outline.chunks })
+    pub(super) fn run(&self, watcher: Observed<'_>) -> Result<(), LoopError> {
+        self.drive(&mut Count { done: 0, chunks: self.outline.chunks }, watcher)
     }
 
     /// Runs a loop and returns what its function returned for each chunk, in order.
-    pub(super) fn collect<R: Returnable>(&self) -> Result<Vec<R>, LoopError> {
+    pub(super) fn collect<R: Returnable>(
+        &self,
+        watcher: Observed<'_>,
+    ) -> Result<Vec<R>, LoopError> {
         let mut parts = Parts((0..self.outline.chunks).map(|_| None).collect());
-        self.drive(&mut parts)?;
+        self.drive(&mut parts, watcher)?;
         parts.0.into_iter().collect::<Option<_>>().ok_or(LoopError::Overwritten)
     }
 
     /// Posts runs until all is done: for what the cursor has left, then again for what workers had
     /// claimed that died. All runs of a round have ended before the next.
-    fn drive<P: Progress>(&self, progress: &mut P) -> Result<(), LoopError> {
+    fn drive<P: Progress>(
+        &self,
+        progress: &mut P,
+        mut watcher: Observed<'_>,
+    ) -> Result<(), LoopError> {
+        span!(DEBUG "loop", task = (self.outline.name)(), chunks = self.outline.chunks);
+        if let Some(watcher) = &mut watcher {
+            watcher.begin(self.outline.units);
+        }
         let cursor = self.desk.take_cursor();
         cursor.get().begin();
         let (mut lost, mut tries) = (Vec::new(), HashMap::new());
@@ -159,7 +172,7 @@ impl<'e> Loop<'e> {
             if orders.is_empty() {
                 break;
             }
-            for Failure { chunks, error } in self.round(&cursor, &orders, progress)? {
+            for Failure { chunks, error } in self.round(&cursor, &orders, progress, &mut watcher)? {
                 let retriable = self.outline.again && matches!(error, TaskError::WorkerDied { .. });
                 let tried: &mut u32 = tries.entry(chunks.start).or_default();
                 *tried += 1;
@@ -172,7 +185,13 @@ impl<'e> Loop<'e> {
                 }
             }
         }
-        if died || progress.is_whole() { Ok(()) } else { Err(LoopError::Overwritten) }
+        if !died && !progress.is_whole() {
+            return Err(LoopError::Overwritten);
+        }
+        if let Some(watcher) = &mut watcher {
+            watcher.reach(self.outline.units);
+        }
+        Ok(())
     }
 
     fn orders_from(&self, cursor: &OwnedCursor<'_>) -> Vec<LoopOrder> {
@@ -205,6 +224,7 @@ impl<'e> Loop<'e> {
         cursor: &OwnedCursor<'_>,
         orders: &[LoopOrder],
         progress: &mut P,
+        watcher: &mut Observed<'_>,
     ) -> Result<Vec<Failure>, LoopError> {
         let mut runs = Runs { desk: self.desk, cursor: cursor.get(), handles: VecDeque::new() };
         for order in orders {
@@ -213,7 +233,11 @@ impl<'e> Loop<'e> {
             }
         }
         let mut failures = Vec::new();
-        while let Some(run) = runs.handles.pop_front() {
+        while !runs.handles.is_empty() {
+            if let Some(watcher) = watcher {
+                self.attend(&runs, orders, &failures, &mut **watcher);
+            }
+            let Some(run) = runs.handles.pop_front() else { break };
             let (index, generation) = run.key();
             let outcome = run.join();
             step!(parent "loop.joined");
@@ -232,6 +256,36 @@ impl<'e> Loop<'e> {
             }
         }
         Ok(failures)
+    }
+
+    /// Waits for the first run, and tells of what all of them have done meanwhile.
+    ///
+    /// They stay where they are: arrays are lent to them, and who is told may panic.
+    fn attend<R: Returnable>(
+        &self,
+        runs: &Runs<'_, R>,
+        orders: &[LoopOrder],
+        failures: &[Failure],
+        watcher: &mut dyn Watcher,
+    ) {
+        let Some(first) = runs.handles.front() else { return };
+        let (index, generation) = first.key();
+        let Outline { units, chunk, chunks, .. } = self.outline;
+        while !self.desk.ends_within(index, generation, PAUSE) {
+            // In this order: what is claimed in between is not taken for done.
+            let claimed = runs.cursor.position().min(chunks);
+            let undone: u64 = if orders[0].cursor == CURSORLESS {
+                let open = &orders[orders.len() - runs.handles.len()..];
+                open.iter().map(|order| order.last - order.first).sum()
+            } else {
+                let held = runs.handles.iter().map(|run| self.desk.noted_by(run.key()));
+                held.map(|held| held.end.min(claimed).saturating_sub(held.start)).sum()
+            };
+            let lost: u64 = failures.iter().map(|f| f.chunks.end - f.chunks.start).sum();
+            let done = claimed.saturating_sub(undone).saturating_sub(lost);
+            watcher.reach(done.saturating_mul(chunk).min(units));
+            watcher.look();
+        }
     }
 
     /// Posts one run. False: the table is full, and others of the same loop do its work.

@@ -55,6 +55,14 @@ enum End {
     Refused(ShareError),
 }
 
+impl<I: Iterator> Feed<I> {
+    /// How many items there are still to draw, if the input knows.
+    pub(super) fn size_exact(&self) -> Option<u64> {
+        let (least, most) = self.items.as_ref().map_or((0, Some(0)), |items| items.size_hint());
+        (most == Some(least)).then_some(least as u64)
+    }
+}
+
 impl<I: Iterator<Item: Argument>> Feed<I> {
     pub(super) fn new(items: Option<I>) -> Self {
         Self { items, pending: None, refused: None, large: None, buffer: Encoded::default() }

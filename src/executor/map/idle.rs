@@ -119,7 +119,7 @@ impl Course {
     }
 
     /// Takes back what has not begun, and leaves the rest to itself.
-    pub(super) fn abandon(&mut self) {
+    fn abandon(&mut self) {
         if !self.desk.control().is_here() {
             return;
         }
@@ -132,5 +132,11 @@ impl Course {
             self.desk.abandon(posted.index, posted.generation);
         }
         self.waiting = 0;
+    }
+}
+
+impl Drop for Course {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }

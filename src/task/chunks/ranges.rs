@@ -63,6 +63,7 @@ fn code_at(code: Trampoline) -> Option<RangeCode> {
 
 /// Returns how many chunks it has done.
 fn fill<F: TaskFn<M, A, Output = ()>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
+    span!(TRACE "task", name = std::any::type_name::<F>());
     let mut done = 0u64;
     run(frame, |_, inner| {
         // SAFETY: the loop stored the arguments for this function.
@@ -75,6 +76,7 @@ fn fill<F: TaskFn<M, A, Output = ()>, M, A>(frame: &mut Frame<'_>) -> Result<(),
 
 /// Returns the chunks that it has done, and the result of each.
 fn reduce<F: TaskFn<M, A>, M, A>(frame: &mut Frame<'_>) -> Result<(), Fault> {
+    span!(TRACE "task", name = std::any::type_name::<F>());
     let (mut chunks, mut values) = (Vec::new(), Vec::new());
     run(frame, |chunk, inner| {
         // SAFETY: the loop stored the arguments for this function.

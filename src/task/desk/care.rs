@@ -101,7 +101,7 @@ impl Desk {
         let mut record = lock(&self.records[index]);
         if record.retries() > 0
             && self.end.get().is_none()
-            && let Some(generation) = slot.requeue(seat)
+            && let Some(generation) = slot.requeue(seat, self.queued_at_ns())
         {
             record.mark().retries -= 1;
             drop(record);

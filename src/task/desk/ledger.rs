@@ -66,6 +66,11 @@ impl<'d> Drafted<'d> {
 }
 
 impl Posting<'_> {
+    /// Notes when the task is queued.
+    pub(super) fn stamp(&self, queued_at_ns: u64) {
+        self.drafted.draft.stamp(queued_at_ns);
+    }
+
     /// Writes the task and makes it claimable. Returns its generation.
     pub(super) fn publish(self, code: u64, (offset, len): (u64, u64), inline: &[u64]) -> u32 {
         let Drafted { draft, entry } = self.drafted;

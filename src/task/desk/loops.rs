@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Desk, Drafted, Light};
-use crate::control::{CURSORS, Collected, Cursor, INLINE_ARGS_WORDS};
+use crate::control::{CURSORS, Collected, Cursor, INLINE_ARGS_WORDS, Phase};
 use crate::sync::{Condvar, Mutex, PoisonError, lock};
 
 /// Which cursors are taken, a bit each.
@@ -70,6 +70,13 @@ impl Desk {
         let is_it = |note: &Note| (note.index, note.generation) == (index, generation);
         let at = notes.iter().position(is_it)?;
         Some(notes.swap_remove(at).range)
+    }
+
+    /// What a run holds that it has not done yet, or is about to claim. A claim.
+    pub(crate) fn noted_by(&self, (index, generation): (u32, u32)) -> Range<u64> {
+        let slot = &self.control.slots()[index as usize];
+        let runs = slot.phase(generation) == Phase::Running;
+        if runs { slot.noted() } else { 0..0 }
     }
 
     /// Throws away what a run has left that nobody asks for.

@@ -41,6 +41,8 @@ BARS = [
         ("rate batched", "by the system's own map", "/s")]),
     ("array", "{many} in the caller's memory until both workers have touched it", [
         ("reach cold many", "the first time", "s"), ("reach warm many", "again", "s")]),
+    ("made", "{many} filled by the caller where workers read it, until both have touched it", [
+        ("make warm many", "memory in use before, if the system keeps any", "s")]),
     ("result", "A result of {few}, filled by a worker, read by the caller", [
         ("result cold few", "the first time", "s"), ("result warm few", "again", "s")]),
     ("start", "From nothing until two workers have answered", [("start", "", "s")]),

@@ -5,7 +5,7 @@
 
 import json
 import sys
-from statistics import quantiles
+from statistics import median, quantiles
 
 THREADS = ["rayon", "crossbeam-channel"]
 # Question, what it is called, and its unit: seconds, or tasks a second, of which more is better.
@@ -33,6 +33,7 @@ def arrays(part, size):
         (f"reach warm {part}", f"put {size} and both touch it, again", "s"),
         (f"sum cold {part}", "then both sum all of it, first", "s"),
         (f"sum warm {part}", "then both sum all of it, again", "s"),
+        (f"make warm {part}", f"{size} made, filled and touched by both", "s"),
     ]
 
 
@@ -48,8 +49,8 @@ def groups(about):
     return [
         ("Round trips of an empty task", TASKS, ["trip", "idle"]),
         ("Throughput and the smallest useful task", RATES, ["rate single", "rate batched"]),
-        (f"An array of {sizes['few']}", arrays("few", sizes["few"]), ["reach warm few"]),
-        (f"An array of {sizes['many']}", arrays("many", sizes["many"]), ["reach warm many"]),
+        *((f"An array of {size}", arrays(part, size), [f"reach warm {part}", f"make warm {part}"])
+          for part, size in sizes.items()),
         ("A large result", results_of("few", sizes["few"]), ["result warm few"]),
         ("Start and end", START, ["start"]),
     ]
@@ -65,8 +66,6 @@ def kind_of(system):
     return "threads" if system in THREADS else "processes"
 
 
-def median(values):
-    return sorted(values)[len(values) // 2]
 
 
 def spread(values):
@@ -77,22 +76,29 @@ def spread(values):
     return low, high
 
 
-def shown(value, unit):
+def step_of(value, unit):
     if unit == "/s":
         steps = [(1e6, " M"), (1e3, " k"), (1, "")]
     else:
         steps = [(1, " s"), (1e-3, " ms"), (1e-6, " µs"), (1e-9, " ns")]
-    step, name = next((step for step in steps if value >= step[0]), steps[-1])
-    number = value / step
-    digits = 0 if number >= 100 else 1 if number >= 10 else 2
-    return f"{number:.{digits}f}{name}"
+    return next((step for step in steps if value >= step[0]), steps[-1])
+
+
+def digits(number):
+    return f"{number:.{0 if number >= 100 else 1 if number >= 10 else 2}f}"
+
+
+def shown(value, unit):
+    step, name = step_of(value, unit)
+    return digits(value / step) + name
 
 
 def cell(values, unit):
     if len(values) == 1:
         return shown(values[0], unit)
-    low, high = spread(values)
-    return f"{shown(median(values), unit)} [{shown(low, unit)} – {shown(high, unit)}]"
+    step, name = step_of(median(values), unit)
+    low, high = (digits(end / step) for end in spread(values))
+    return f"{digits(median(values) / step)}{name} [{low}–{high}]"
 
 
 def ranked(samples, unit, kind):
@@ -197,8 +203,10 @@ def table(results):
         lines += ["**A quick run: it shows that everything works; the numbers mean nothing.**", ""]
     lines += [
         f"{about['date']}; {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, Linux "
-        f"{host['kernel']}; {rounds} in {about['seconds']} s, of which the host took "
-        f"{about['stolen']:.1%} ({about['stolen_worst']:.1%} at worst).",
+        f"{host['kernel']}; {rounds} in {about['seconds']} s. The host took {about['stolen']:.1%} "
+        f"of the processors; {about['repeated']} parts that it disturbed were measured again, and of "
+        f"what counts it took {about['stolen_median']:.1%} (median) to "
+        f"{about['stolen_worst']:.1%} (worst).",
         "Two workers everywhere. Medians, with quartiles in brackets (both ends where there are "
         "fewer than four values). Bold: the best system of processes. Threads and limits are in "
         "italics: what there is without processes, and what the machine takes for the bare "

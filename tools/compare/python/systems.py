@@ -27,6 +27,10 @@ class System:
         # A view is another object: what is kept for the array itself is not found for it.
         self.held = source[:]
 
+    def fill(self, length):
+        """Makes an array known to both workers that is filled with its length."""
+        self.put(work.make(length))
+
     def both(self, turn, part):
         raise NotImplementedError
 
@@ -45,8 +49,6 @@ class System:
 class Futures(System):
     """Executors of the standard library's kind."""
 
-    CHUNK = 1000
-
     def __init__(self, executor):
         self.executor = executor
 
@@ -59,7 +61,8 @@ class Futures(System):
 
     def batched(self, tasks, links):
         step = partial(work.chain, links)
-        return sum(self.executor.map(step, range(tasks), chunksize=self.CHUNK))
+        # As multiprocessing.Pool cuts: four chunks a worker.
+        return sum(self.executor.map(step, range(tasks), chunksize=max(tasks // 8, 1)))
 
     def both(self, turn, part):
         submit = self.executor.submit
@@ -111,10 +114,18 @@ class Pool(System):
 
     def put(self, source):
         import numpy
+
+        numpy.copyto(self.hold(len(source)), source)
+
+    def fill(self, length):
+        self.hold(length).fill(float(length))
+
+    def hold(self, length):
+        import numpy
         from multiprocessing.shared_memory import SharedMemory
 
-        self.held = SharedMemory(create=True, size=source.nbytes)
-        numpy.copyto(numpy.ndarray(source.shape, source.dtype, self.held.buf), source)
+        self.held = SharedMemory(create=True, size=8 * length)
+        return numpy.ndarray((length,), buffer=self.held.buf)
 
     def both(self, turn, part):
         name = self.held.name if self.held else None
@@ -224,7 +235,6 @@ class Mpire(System):
     """mpire, one pool for tasks and one for maps, and a new one for each array to be inherited."""
 
     bytes_max = 1 << 30
-    puts = True
 
     def __init__(self):
         from mpire import WorkerPool

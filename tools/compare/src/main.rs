@@ -17,7 +17,6 @@ use sheet::Size;
 use systems::{iceoryx, ipc, limits};
 
 const MIB: usize = 1 << 20;
-const PAGE: usize = 4096;
 
 fn main() {
     ::procspawn::init();
@@ -29,7 +28,7 @@ fn main() {
     match words[..] {
         [ipc::WORKER, name] => ipc::serve(name),
         [iceoryx::WORKER, ..] => iceoryx::serve(&args[1..]),
-        ["settle", mib] => settle(mib.parse().expect("a number of MiB")),
+        ["settle", mib] => measure::settle(mib.parse().expect("a number of MiB")),
         [system, part] => measure(system, part, Size::Full),
         [system, part, "quick"] => measure(system, part, Size::Quick),
         _ => panic!("usage: compare SYSTEM PART [quick], or compare settle MIB"),
@@ -49,17 +48,9 @@ fn measure(system: &str, part: &str, size: Size) {
         ("limits", "many") => limits::arrays(many, "many", size.pick(2, 1)),
         ("limits", "start") => limits::start(repeats),
         (_, "tasks") => measure::tasks(system, size),
-        (_, "few") => measure::arrays_and_results(system, few, "few", repeats),
-        (_, "many") => measure::arrays(system, many, "many", size.pick(2, 1)),
+        (_, "few") => measure::arrays(system, few, "few", repeats, true),
+        (_, "many") => measure::arrays(system, many, "many", size.pick(2, 1), false),
         (_, "start") => measure::start(system, repeats),
         _ => panic!("no part is called {part}"),
     }
-}
-
-/// Touches memory and gives it back, so that the host has it ready for whoever comes next.
-fn settle(mib: usize) {
-    let mut memory = memmap2::MmapMut::map_anon(mib * MIB).expect("memory can be mapped");
-    // Without huge pages it only takes longer.
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
 }

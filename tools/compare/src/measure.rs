@@ -14,6 +14,8 @@ use crate::work::{Look, Part};
 pub const IDLE: Duration = Duration::from_millis(1);
 /// Calls that are not counted.
 const WARM_UP: u64 = 100;
+const MIB: usize = 1 << 20;
+const PAGE: usize = 4096;
 /// The most tasks of one throughput.
 const TASKS_MAX: u64 = 2_000_000;
 
@@ -93,29 +95,65 @@ fn ready(name: &str, bytes: usize) -> Box<dyn Pool> {
     pool
 }
 
-/// Arrays on the way in, and on the way out.
-pub fn arrays_and_results(name: &str, bytes: usize, shown: &str, repeats: usize) {
+/// Arrays on the way in, and on the way out if `has_results`.
+pub fn arrays(name: &str, bytes: usize, shown: &str, repeats: usize, has_results: bool) {
     let sheet = Sheet::of(name);
     let mut pool = ready(name, bytes);
-    look_at_arrays(&sheet, &mut *pool, bytes, shown, repeats);
-    results(&sheet, &mut *pool, bytes, shown, repeats);
+    let pool = &mut *pool;
+    if look_at_arrays(&sheet, pool, bytes, shown, repeats) {
+        make_arrays(&sheet, pool, bytes, shown, repeats);
+    }
+    if has_results {
+        results(&sheet, pool, bytes, shown, repeats);
+    }
 }
 
-/// Arrays on the way in alone.
-pub fn arrays(name: &str, bytes: usize, shown: &str, repeats: usize) {
-    look_at_arrays(&Sheet::of(name), &mut *ready(name, bytes), bytes, shown, repeats);
+/// Touches memory and gives it back, so that the host has it ready for whoever comes next: a
+/// virtual machine's memory that was not used for a while is the host's, and slow to get back.
+pub fn settle(mib: usize) {
+    let mut memory = memmap2::MmapMut::map_anon(mib * MIB).expect("memory can be mapped");
+    // Without huge pages it only takes longer.
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
 }
 
-/// What both workers need to reach an array, and to add it all up.
-fn look_at_arrays(sheet: &Sheet, pool: &mut dyn Pool, bytes: usize, shown: &str, repeats: usize) {
+/// From nothing to an array that the caller has filled and both workers have touched.
+fn make_arrays(sheet: &Sheet, pool: &mut dyn Pool, bytes: usize, shown: &str, repeats: usize) {
+    let len = bytes / 8;
+    for _ in 0..repeats {
+        let look = look(Part::Element(len as u64 / 2 + 1));
+        let clock = CpuClock::start();
+        let (seconds, answers) = timed(|| {
+            if pool.fill(len) {
+                return pool.both(look, &[]);
+            }
+            let array = vec![len as f64; len];
+            pool.put(&array);
+            pool.both(look, &array)
+        });
+        assert_eq!(answers, [len as f64; 2]);
+        sheet.value(&format!("make warm {shown}"), seconds, Some(clock.seconds()));
+        pool.release();
+    }
+}
+
+/// What both workers need to reach an array, and to add it all up. False: there is no such way.
+fn look_at_arrays(
+    sheet: &Sheet,
+    pool: &mut dyn Pool,
+    bytes: usize,
+    shown: &str,
+    repeats: usize,
+) -> bool {
     let source: Vec<f64> = (0..bytes / 8).map(number).collect();
+    settle(bytes / MIB);
     let middle = Part::Element(source.len() as u64 / 2 + 1);
     for turn in 0..=repeats {
         let kind = if turn == 0 { "cold" } else { "warm" };
         let clock = CpuClock::start();
         let (put, how) = timed(|| pool.put(&source));
         if how == Put::Impossible {
-            return;
+            return false;
         }
         let touch = seconds_of_both(pool, look(middle), &source);
         let cpu = clock.seconds();
@@ -128,6 +166,7 @@ fn look_at_arrays(sheet: &Sheet, pool: &mut dyn Pool, bytes: usize, shown: &str,
         sheet.value(&format!("sum {kind} {shown}"), pass, Some(clock.seconds()));
         pool.release();
     }
+    true
 }
 
 fn seconds_of_both(pool: &mut dyn Pool, look: Look, source: &[f64]) -> f64 {

@@ -45,6 +45,12 @@ pub trait Pool {
         Put::Impossible
     }
 
+    /// Makes an array where workers read it, and fills it with its length. False: there is no such
+    /// way, and the caller fills memory of its own and puts it.
+    fn fill(&mut self, _len: usize) -> bool {
+        false
+    }
+
     /// Both workers look, each once, at what was put last. `source` is the caller's own array.
     fn both(&mut self, look: Look, source: &[f64]) -> [f64; 2];
 

@@ -132,6 +132,13 @@ impl Pool for Iceoryx {
         Put::Copied
     }
 
+    fn fill(&mut self, len: usize) -> bool {
+        let arrays = self.arrays.as_ref().expect("the plan told of arrays");
+        let sample = arrays.loan_slice_uninit(len).expect("there is room");
+        sample.write_from_fn(|_| len as f64).send().expect("it is sent");
+        true
+    }
+
     fn both(&mut self, look: Look, _source: &[f64]) -> [f64; 2] {
         let [round, part] = look.to_words();
         self.workers.iter().for_each(|worker| worker.orders.send([LOOK, round, part]));

@@ -106,6 +106,12 @@ impl Worker {
     }
 }
 
+impl Ipc {
+    fn hold(&self, memory: IpcSharedMemory) {
+        self.0.iter().for_each(|worker| worker.send(Message::Hold(memory.clone())));
+    }
+}
+
 impl Pool for Ipc {
     fn call(&mut self, seed: u64, links: u64) -> u64 {
         self.0[0].send(Message::Task(seed, links));
@@ -122,9 +128,13 @@ impl Pool for Ipc {
     }
 
     fn put(&mut self, source: &Vec<f64>) -> Put {
-        let memory = IpcSharedMemory::from_bytes(as_bytes(source));
-        self.0.iter().for_each(|worker| worker.send(Message::Hold(memory.clone())));
+        self.hold(IpcSharedMemory::from_bytes(as_bytes(source)));
         Put::Copied
+    }
+
+    fn fill(&mut self, len: usize) -> bool {
+        self.hold(make(len));
+        true
     }
 
     fn both(&mut self, look: Look, _source: &[f64]) -> [f64; 2] {

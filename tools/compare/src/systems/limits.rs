@@ -16,6 +16,10 @@ pub fn trips(size: Size) {
     for (name, mode) in [("limit: spin", Mode::Spin), ("limit: futex", Mode::Futex)] {
         let sheet = Sheet::of(name);
         for (question, pause) in [("trip", Duration::ZERO), ("idle", crate::measure::IDLE)] {
+            if mode == Mode::Spin && !pause.is_zero() {
+                // Both would spin through the pause: no limit of those who sleep.
+                continue;
+            }
             let calls = size.pick(if pause.is_zero() { 10_000 } else { 200 }, 50);
             let clock = CpuClock::start();
             let latency = peer.round(mode, |trip| latency(calls, pause, trip));
@@ -29,6 +33,7 @@ pub fn trips(size: Size) {
 /// Copies into shared memory that is fresh or warm; passes over it by two threads.
 pub fn arrays(bytes: usize, name: &str, repeats: usize) {
     let source: Vec<f64> = (0..bytes / 8).map(crate::common::number).collect();
+    crate::measure::settle(bytes / (1 << 20));
     let sheet = Sheet::of("limit: memcpy");
     let report = |question: &str, work: &mut dyn FnMut()| {
         let clock = CpuClock::start();

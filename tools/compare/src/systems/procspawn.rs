@@ -52,6 +52,11 @@ impl Pool for Procspawn {
         Put::Copied
     }
 
+    fn fill(&mut self, len: usize) -> bool {
+        self.held = Some(make(len));
+        true
+    }
+
     fn both(&mut self, look: Look, _source: &[f64]) -> [f64; 2] {
         let held = match &self.held {
             Some(memory) => memory.clone(),

@@ -12,7 +12,12 @@ const RETAIN_BYTES: u64 = 2 << 30;
 
 struct Wharf {
     executor: Executor,
-    held: Option<Shared<Vec<f64>>>,
+    held: Option<Held>,
+}
+
+enum Held {
+    Shared(Shared<Vec<f64>>),
+    Array(Array<f64>),
 }
 
 pub fn start(plan: Plan) -> impl Pool {
@@ -74,14 +79,22 @@ impl Pool for Wharf {
     }
 
     fn put(&mut self, source: &Vec<f64>) -> Put {
-        self.held = Some(self.executor.share(source).expect("there is room"));
+        self.held = Some(Held::Shared(self.executor.share(source).expect("there is room")));
         Put::Copied
+    }
+
+    fn fill(&mut self, len: usize) -> bool {
+        let mut array = self.executor.array::<f64>(len).expect("there is room");
+        array.fill(len as f64);
+        self.held = Some(Held::Array(array.freeze()));
+        true
     }
 
     fn both(&mut self, order: Look, _source: &[f64]) -> [f64; 2] {
         let [round, part] = order.to_words();
         let submit = |seat: u64| match &self.held {
-            Some(held) => self.executor.submit(look, (round, part, seat, held)),
+            Some(Held::Shared(held)) => self.executor.submit(look, (round, part, seat, held)),
+            Some(Held::Array(held)) => self.executor.submit(look, (round, part, seat, held)),
             None => self.executor.submit(arrive, (round, part, seat)),
         };
         let tasks = [0, 1].map(|seat| submit(seat).expect("a task is taken"));

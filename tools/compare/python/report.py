@@ -78,7 +78,7 @@ def spread(values):
 
 def step_of(value, unit):
     if unit == "/s":
-        steps = [(1e6, " M"), (1e3, " k"), (1, "")]
+        steps = [(1e9, " G"), (1e6, " M"), (1e3, " k"), (1, "")]
     else:
         steps = [(1, " s"), (1e-3, " ms"), (1e-6, " µs"), (1e-9, " ns")]
     return next((step for step in steps if value >= step[0]), steps[-1])
@@ -204,8 +204,8 @@ def table(results):
     lines += [
         f"{about['date']}; {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, Linux "
         f"{host['kernel']}; {rounds} in {about['seconds']} s. The host took {about['stolen']:.1%} "
-        f"of the processors; {about['repeated']} parts that it disturbed were measured again, and of "
-        f"what counts it took {about['stolen_median']:.1%} (median) to "
+        f"of the processors; {about['repeated']} parts that it disturbed were measured again, and "
+        f"of what counts it took {about['stolen_median']:.1%} (median) to "
         f"{about['stolen_worst']:.1%} (worst).",
         "Two workers everywhere. Medians, with quartiles in brackets (both ends where there are "
         "fewer than four values). Bold: the best system of processes. Threads and limits are in "

@@ -141,12 +141,17 @@ def both(system, part, source=None, expected=None):
     return seconds
 
 
+def settle(size):
+    """Lets the host have memory ready: see src/measure.rs."""
+    subprocess.run([os.environ["COMPARE_PROGRAM"], "settle", str(size // MIB)], check=True)
+
+
 def arrays(system, size, shown, repeats):
     if size > system.bytes_max:
         write(f"reach cold {shown}", note="its pickled copies would not fit into 6 GiB")
         return
     source = work.numbers(size // 8)
-    subprocess.run([os.environ["COMPARE_PROGRAM"], "settle", str(size // MIB)], check=True)
+    settle(size)
     for turn in range(1 + repeats):
         kind = "warm" if turn else "cold"
         clock = CpuClock()
@@ -181,6 +186,7 @@ def make_arrays(system, size, shown, repeats):
 
 def results(system, size, shown, repeats):
     length = size // 8
+    settle(size)
     for turn in range(1 + repeats):
         clock = CpuClock()
         seconds, total = timed(lambda: float(system.result(length).sum()))

@@ -119,38 +119,45 @@ def tick(value, unit):
 
 def grain(results):
     """Efficiency by the length of a task, and where it falls below a half."""
+    panels = [("submitted one by one", [("single", "")]),
+              ("by the system's own map, or a loop over an array",
+               [("batched", ", map"), ("ranges", ", loop")])]
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 6.2), sharey=True, layout="constrained")
+    drawn = [lines(axis, results, title, ways) for axis, (title, ways) in zip(axes, panels)]
+    if not any(drawn):
+        return None
+    axes[0].set_ylabel("efficiency of two workers, %")
+    figure.suptitle("The shortest task that is worth sending: METG(50 %), "
+                    "where a curve falls below a half", fontsize=12, fontweight="bold",
+                    x=0.01, ha="left")
+    return figure
+
+
+def lines(axis, results, title, ways):
     rows = []
-    for how, words in (("single", ""), ("batched", ", map"), ("ranges", ", array loop")):
+    for how, words in ways:
         samples = results["samples"].get(f"metg {how}", {})
         curves = results["curves"].get(f"curve {how}", {})
-        for system, values in samples.items():
-            rows.append((report.median(values), system, words, how, curves[system]))
-    if not rows:
-        return None
-    figure, axis = plt.subplots(figsize=(WIDTH, 5.6), layout="constrained")
+        rows += [(report.median(values), system, words, curves[system])
+                 for system, values in samples.items()]
     shades = iter(plt.get_cmap("tab20").colors)
-    styles = {"single": "-", "batched": "--", "ranges": ":"}
-    for value, system, words, how, curves in sorted(rows):
+    for value, system, words, curves in sorted(rows):
         is_ours = system == "wharf"
-        shade = WHARF if is_ours else next(shades, "#888888")
         points = middle(curves)
         axis.plot([x for x, _ in points], [100 * y for _, y in points],
-                  styles[how], color=shade, linewidth=2.6 if is_ours else 1.2,
-                  zorder=3 if is_ours else 2,
+                  "--" if words == ", loop" else "-", color=WHARF if is_ours else next(shades),
+                  linewidth=2.6 if is_ours else 1.3, zorder=3 if is_ours else 2,
                   label=f"{report.shown(value, 's')}  {system}{words}")
     axis.axhline(50, color=DARK, linewidth=0.8)
     axis.set_xscale("log")
     axis.set_ylim(0, 112)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "s")))
     axis.set_xlabel("length of a task")
-    axis.set_ylabel("efficiency of two workers, %")
     axis.grid(color=PALE, linewidth=0.6)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8,
-                title="METG(50 %): where a curve falls\nbelow a half. Less is better.",
-                title_fontsize=8, alignment="left")
-    figure.suptitle("The shortest task that is worth sending", fontsize=12, fontweight="bold",
-                    x=0.01, ha="left")
-    return figure
+    axis.set_title(f"{title}  (less is better)", fontsize=9, loc="left")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False, fontsize=8,
+                ncols=2)
+    return rows
 
 
 def middle(curves):

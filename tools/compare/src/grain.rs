@@ -8,8 +8,9 @@ use crate::work::chain;
 const GRAINS: [f64; 16] = [
     1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6, 5e-7, 2e-7, 1e-7,
 ];
-/// A system that takes less than this for an empty task starts with shorter lengths.
-const FAST: f64 = 5e-5;
+/// The first length is so many times what an empty task takes, and this at least.
+const FIRST: f64 = 40.0;
+const FIRST_MIN: f64 = 1e-4;
 /// Links of the chain that measures how long one takes.
 const LINKS: u64 = 5_000_000;
 /// Tasks of one length, at least and at most.
@@ -29,7 +30,8 @@ pub fn find(sheet: &Sheet, how: &str, size: Size, mut run: impl FnMut(u64, u64) 
         return;
     }
     let link = timed(|| chain(1, LINKS)).0 / LINKS as f64;
-    let first = if seconds / (TRIAL as f64) < FAST { 6 } else { 0 };
+    let longest = (FIRST * seconds / TRIAL as f64).max(FIRST_MIN);
+    let first = GRAINS.iter().rposition(|&grain| grain >= longest).unwrap_or(0);
     let span = size.pick(0.03, 0.005);
     let mut points: Vec<(f64, f64)> = Vec::new();
     for grain in &GRAINS[first..] {
@@ -53,8 +55,10 @@ pub fn find(sheet: &Sheet, how: &str, size: Size, mut run: impl FnMut(u64, u64) 
         }
     }
     sheet.points(&format!("curve {how}"), &points);
-    if let Some(length) = crossing(&points) {
-        sheet.value(&format!("metg {how}"), length, None);
+    let question = format!("metg {how}");
+    match crossing(&points) {
+        Some(length) => sheet.value(&question, length, None),
+        None => sheet.note(&question, "two workers were never half busy, up to 10 ms a task"),
     }
 }
 

@@ -183,6 +183,7 @@ fn meet(pool: &mut dyn Pool) {
 /// An array that a worker fills and the caller adds up.
 fn results(sheet: &Sheet, pool: &mut dyn Pool, bytes: usize, shown: &str, repeats: usize) {
     let len = bytes / 8;
+    settle(bytes / MIB);
     for turn in 0..=repeats {
         let kind = if turn == 0 { "cold" } else { "warm" };
         let clock = CpuClock::start();

@@ -35,6 +35,11 @@ impl Sheet {
         self.line(json!({ "question": question, "points": points }));
     }
 
+    /// Says why there is no answer.
+    pub fn note(&self, question: &str, note: &str) {
+        self.line(json!({ "question": question, "note": note }));
+    }
+
     fn line(&self, mut line: Value) {
         line["system"] = self.system.as_str().into();
         println!("{line}");

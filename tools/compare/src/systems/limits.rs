@@ -71,6 +71,7 @@ pub fn result(bytes: usize, name: &str, repeats: usize) {
     let len = bytes / 8;
     let expected = len as f64 * len as f64;
     let kept = RefCell::new(Vec::new());
+    crate::measure::settle(bytes / (1 << 20));
     for turn in 0..=repeats {
         let kind = if turn == 0 { "cold" } else { "warm" };
         let clock = CpuClock::start();

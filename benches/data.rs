@@ -256,7 +256,7 @@ fn pass(table: &mut Table, bytes: usize) {
 
 /// Returns the array and how long its filling took in the worker, in nanoseconds.
 fn make(len: u64) -> Result<(Array<f64>, u64), ShareError> {
-    let mut array = wharf::array::<f64>(len as usize)?;
+    let mut array = wharf::array_for_overwrite::<f64>(len as usize)?;
     let start = Instant::now();
     array.fill(len as f64);
     let nanoseconds = start.elapsed().as_nanos() as u64;

@@ -33,7 +33,7 @@ use submit::store_task;
 
 use crate::archive::{Shared, Storable, encode};
 use crate::error::{BuildError, ResizeError, ShareError, ShutdownError};
-use crate::memory::{Array, ArrayMut, Lease, array_bytes};
+use crate::memory::{Array, ArrayMut, Grant, Heap, HeapError, Lease, array_bytes};
 use crate::sync::Arc;
 use crate::task::Desk;
 
@@ -134,10 +134,38 @@ impl Executor {
     /// - [`ShareError::TooManyBlocks`]: too many shared values are alive; drop some.
     /// - [`ShareError::Forked`]: this process is a fork of the one that built the executor.
     pub fn array<T: Pod>(&self, len: usize) -> Result<ArrayMut<T>, ShareError> {
+        self.make_array(len, |heap, bytes| heap.allocate_zeroed(bytes))
+    }
+
+    /// Creates an array of `len` elements of any values, all to be written.
+    ///
+    /// As [`array`](Self::array), without the pass that turns used memory into zeros: the elements
+    /// are what an earlier value has left there.
+    ///
+    /// ```
+    /// let executor = wharf::Executor::builder().workers(1).build()?;
+    /// let mut squares = executor.array_for_overwrite::<u64>(1000)?;
+    /// (0..).zip(&mut squares[..]).for_each(|(n, square)| *square = n * n);
+    /// assert_eq!(squares[30], 900);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`array`](Self::array).
+    pub fn array_for_overwrite<T: Pod>(&self, len: usize) -> Result<ArrayMut<T>, ShareError> {
+        self.make_array(len, |heap, bytes| heap.allocate_in_place(bytes))
+    }
+
+    fn make_array<T: Pod>(
+        &self,
+        len: usize,
+        allocate: impl Fn(&Heap, u64) -> Result<Grant, HeapError>,
+    ) -> Result<ArrayMut<T>, ShareError> {
         let heap = self.desk.heap();
         let bytes = array_bytes::<T>(len);
         span!(DEBUG "array", bytes = bytes);
-        let grant = self.with_room(|| heap.allocate_zeroed(bytes).map_err(ShareError::from))?;
+        let grant = self.with_room(|| allocate(heap, bytes).map_err(ShareError::from))?;
         Ok(ArrayMut::new(Lease::own(heap, grant), len))
     }
 

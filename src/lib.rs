@@ -146,7 +146,7 @@ pub use executor::Bar;
 pub use executor::{
     Backend, Builder, Executor, Loops, Map, Observer, Progress, Stats, WorkerStats,
 };
-pub use memory::{Array, ArrayMut, array};
+pub use memory::{Array, ArrayMut, array, array_for_overwrite};
 pub use task::{
     Append, Argument, ChunkStart, Chunked, Constants, LoopArgument, LoopArguments, Param, Rows,
     TaskFn, TaskHandle, TaskOptions, TaskOutput, View, ViewError, Zip, rows,

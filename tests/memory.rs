@@ -268,3 +268,19 @@ fn memory_is_the_same_on_pages_of_either_size() {
         assert!(huge || on_huge_pages == 0, "{on_huge_pages} kB, and nobody asked for them");
     }
 }
+
+#[test]
+fn an_array_for_overwriting_is_left_as_its_memory_was() {
+    const LEN: usize = 1 << 16;
+    fn in_a_task() -> [bool; 2] {
+        wharf::array_for_overwrite::<u64>(LEN).expect("memory").fill(7);
+        let as_it_was = wharf::array_for_overwrite::<u64>(LEN).expect("memory");
+        let as_it_was = as_it_was.iter().all(|&x| x == 7);
+        [as_it_was, wharf::array::<u64>(LEN).expect("memory").iter().all(|&x| x == 0)]
+    }
+    let executor = Executor::builder().workers(1).build().unwrap();
+    executor.array_for_overwrite::<u64>(LEN).unwrap().fill(7);
+    assert!(executor.array_for_overwrite::<u64>(LEN).unwrap().iter().all(|&x| x == 7));
+    assert!(executor.array::<u64>(LEN).unwrap().iter().all(|&x| x == 0));
+    check!(executor, in_a_task, (), [true; 2]);
+}

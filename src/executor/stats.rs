@@ -77,8 +77,8 @@ impl Executor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let control = self.desk.control();
-        let (put_bytes, zeroed_bytes) = self.desk.heap().granted_bytes();
-        let encoded_bytes = put_bytes.saturating_sub(zeroed_bytes);
+        let (put_bytes, in_place_bytes) = self.desk.heap().granted_bytes();
+        let encoded_bytes = put_bytes.saturating_sub(in_place_bytes);
         let by_worker = by_worker(control.seats(), self.workers(), self.desk.is_timed());
         let sum = |time: fn(&WorkerStats) -> Option<Duration>| {
             by_worker

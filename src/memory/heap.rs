@@ -39,7 +39,7 @@ pub(crate) struct Heap {
     trim_due: AtomicBool,
     /// The bytes of all blocks that were ever asked for, and of those that were to be zeros.
     granted_bytes: AtomicU64,
-    zeroed_bytes: AtomicU64,
+    in_place_bytes: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -108,7 +108,7 @@ impl Heap {
             warm: Warm::default(),
         };
         let (trim_due, state) = (AtomicBool::new(false), Mutex::new(state));
-        let (granted_bytes, zeroed_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (granted_bytes, in_place_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         Ok(Self {
             id,
             family,
@@ -119,7 +119,7 @@ impl Heap {
             bell,
             trim_due,
             granted_bytes,
-            zeroed_bytes,
+            in_place_bytes,
             state,
         })
     }
@@ -141,7 +141,7 @@ impl Heap {
     /// lock: also in a fork.
     pub(crate) fn granted_bytes(&self) -> (u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (read(&self.granted_bytes), read(&self.zeroed_bytes))
+        (read(&self.granted_bytes), read(&self.in_place_bytes))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -187,10 +187,17 @@ impl Heap {
         Ok(grant)
     }
 
-    /// As [`Heap::allocate`], and the block reads as zeros. Only memory that was used is written.
+    /// As [`Heap::allocate`], for what is made where it lies, and not copied there.
+    pub(crate) fn allocate_in_place(&self, len: u64) -> Result<Grant, HeapError> {
+        let grant = self.allocate(len)?;
+        self.in_place_bytes.fetch_add(len, Ordering::Relaxed);
+        Ok(grant)
+    }
+
+    /// As [`Heap::allocate_in_place`], and the block reads as zeros. Only memory that was used is
+    /// written.
     pub(crate) fn allocate_zeroed(&self, len: u64) -> Result<Grant, HeapError> {
-        let mut grant = self.allocate(len)?;
-        self.zeroed_bytes.fetch_add(len, Ordering::Relaxed);
+        let mut grant = self.allocate_in_place(len)?;
         let base = self.address(&grant);
         for (offset, len) in grant.dirty.drain(..) {
             // SAFETY: `dirty` lists parts of the block.

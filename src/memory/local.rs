@@ -210,8 +210,25 @@ impl LocalHeap {
 /// - [`ShareError::TooManyBlocks`]: too many results are alive; drop some.
 /// - [`ShareError::NotInTask`]: this thread is no worker's; use `Executor::array`.
 pub fn array<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
+    make_array(len, true)
+}
+
+/// Creates an array of `len` elements of any values in this worker's result heap, all to be
+/// written.
+///
+/// As [`array`], without the pass that turns used memory into zeros: the elements are what an
+/// earlier result of this worker has left there.
+///
+/// # Errors
+///
+/// As [`array`].
+pub fn array_for_overwrite<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
+    make_array(len, false)
+}
+
+fn make_array<T: Pod>(len: usize, zeroed: bool) -> Result<ArrayMut<T>, ShareError> {
     let local = LocalHeap::get().ok_or(ShareError::NotInTask)?;
     let bytes = super::array::array_bytes::<T>(len);
-    let grant = local.allocate(bytes, true)?;
+    let grant = local.allocate(bytes, zeroed)?;
     Ok(ArrayMut::new(Lease::own(local.heap(), grant), len))
 }

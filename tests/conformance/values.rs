@@ -224,7 +224,7 @@ fn parts(n: u64) -> Result<Parts, ShareError> {
 
 pub fn arrays_built_in_tasks_are_results_alone_and_inside_others(backend: Backend) {
     fn alone(n: u64) -> ArrayMut<u64> {
-        let mut array = wharf::array::<u64>(n as usize).expect("memory");
+        let mut array = wharf::array_for_overwrite::<u64>(n as usize).expect("memory");
         array.iter_mut().zip(0..).for_each(|(x, n)| *x = n);
         array
     }

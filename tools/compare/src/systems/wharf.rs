@@ -37,7 +37,7 @@ fn arrive(round: u64, part: u64, seat: u64) -> f64 {
 }
 
 fn make(len: u64) -> Result<Array<f64>, ShareError> {
-    let mut array = wharf::array::<f64>(len as usize)?;
+    let mut array = wharf::array_for_overwrite::<f64>(len as usize)?;
     array.fill(len as f64);
     Ok(array.freeze())
 }
@@ -84,7 +84,7 @@ impl Pool for Wharf {
     }
 
     fn fill(&mut self, len: usize) -> bool {
-        let mut array = self.executor.array::<f64>(len).expect("there is room");
+        let mut array = self.executor.array_for_overwrite::<f64>(len).expect("there is room");
         array.fill(len as f64);
         self.held = Some(Held::Array(array.freeze()));
         true

@@ -4,6 +4,7 @@ mod entry;
 mod execute;
 mod inside;
 mod lifeline;
+mod next;
 mod serve;
 mod shift;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memmap2::MmapRaw;
 
@@ -13,7 +13,8 @@ use super::entry::{Origin, WORKER_VARIABLE};
 use super::execute::{self, Job, Ran};
 use super::inside::Tie;
 use super::lifeline::{self, Lifeline};
-use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat, Spin};
+use super::next::{Next, Search};
+use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat};
 use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
@@ -28,12 +29,6 @@ pub(super) const EXIT_CONDEMNED: i32 = 72;
 /// The exit code of a worker whose parent is gone.
 pub(super) const EXIT_ORPHAN: i32 = 71;
 
-/// So many tasks in a row from slots that rise are a stream: who waits for each gets one slot again
-/// and again.
-const STREAM: u32 = 8;
-/// How long the tasks of a stream gather, in spins: somewhat below a microsecond on x86-64.
-const STREAM_PAUSES: u32 = 16;
-
 /// All that a worker works with.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -43,13 +38,7 @@ pub(super) struct Worker {
     pub(super) tie: Tie,
     pub(super) seat: usize,
     pub(super) args_heap: u64,
-    spin: Spin,
-    searchers_max: u32,
-    /// Somebody slept until the end of the latest task.
-    has_woken: bool,
-    /// The latest task's slot, and how many in a row came from higher ones.
-    index: u32,
-    rising: u32,
+    pub(super) search: Search,
     /// The executor measures how long tasks wait and run.
     pub(super) is_timed: bool,
     start: Option<(u64, Place)>,
@@ -66,17 +55,7 @@ pub(super) struct Terms {
     /// After a task that leaves it with more memory of its own.
     memory: Option<(OwnMemory, u64)>,
     /// When it has had nothing to do for so long.
-    idle: Option<Duration>,
-}
-
-/// What a worker does next.
-enum Next {
-    Task(u32),
-    /// Nothing is queued, and the executor closes.
-    Close,
-    Leave {
-        idle: bool,
-    },
+    pub(super) idle: Option<Duration>,
 }
 
 /// Becomes a worker of the process that `origin` names. The way from here leads only out.
@@ -212,11 +191,7 @@ impl Worker {
             tie,
             seat: hello.seat as usize,
             args_heap: hello.args_heap,
-            spin: Spin::new(Duration::ZERO, Duration::from_nanos(hello.spin_ns)),
-            searchers_max: hello.searchers_max as u32,
-            has_woken: false,
-            index: 0,
-            rising: 0,
+            search: Search::new(hello.spin_ns, hello.searchers_max as u32),
             is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },
@@ -263,9 +238,7 @@ impl Worker {
         // The ring lies in memory that a worker gone wild may write.
         let Some(slot) = self.control.slots().get(index as usize) else { return };
         let Ran { tasks, has_woken } = Job { worker: self, slot }.run();
-        self.has_woken = has_woken;
-        self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
-        self.index = index;
+        self.search.note(index, has_woken);
         if let Some(left) = &mut self.terms.tasks_left {
             *left = left.saturating_sub(tasks);
         }
@@ -277,7 +250,7 @@ impl Worker {
     }
 
     /// Tells whether the worker has done its part, or was asked to leave.
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.seat().leave.load(Ordering::Relaxed) != 0
             || self.terms.tasks_left == Some(0)
             || (self.terms.memory.as_ref()).is_some_and(|(own, most)| own.bytes() > *most)
@@ -285,93 +258,6 @@ impl Worker {
 
     pub(super) fn seat(&self) -> &Seat {
         &self.control.seats()[self.seat]
-    }
-
-    /// Waits for a queued task, or for a reason to leave.
-    fn next(&mut self) -> Next {
-        if self.is_due() {
-            return Next::Leave { idle: false };
-        }
-        match self.control.ring().pop() {
-            Some(index) => Next::Task(index),
-            None => self.wait(),
-        }
-    }
-
-    /// As [`Worker::next`], when there was none just now.
-    fn wait(&mut self) -> Next {
-        let control = Arc::clone(&self.control);
-        let (ring, wake) = (control.ring(), control.wake());
-        let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
-        let leave = &control.seats()[self.seat].leave;
-        let (mut woken, mut idle_since) = (false, None);
-        loop {
-            if let Some(index) = ring.pop() {
-                // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
-                if woken && !ring.is_empty() {
-                    wake.notify();
-                }
-                return Next::Task(index);
-            }
-            if closing() && ring.is_empty() {
-                return Next::Close;
-            }
-            if leave.load(Ordering::SeqCst) != 0 {
-                return Next::Leave { idle: false };
-            }
-            if let Some(index) = self.search() {
-                return Next::Task(index);
-            }
-            // Before anything slow: a producer may have relied on the search; several may have, and
-            // one task is all that this worker takes.
-            if !ring.is_empty() {
-                woken = true;
-                continue;
-            }
-            self.reclaim();
-            self.local.heap().trim();
-            let left = match self.terms.idle {
-                None => None,
-                Some(most) => {
-                    let since: Instant = *idle_since.get_or_insert_with(Instant::now);
-                    Some(most.saturating_sub(since.elapsed()))
-                }
-            };
-            let has_work = || {
-                let orders = closing() || leave.load(Ordering::SeqCst) != 0;
-                orders || !ring.is_empty() || self.local.has_release()
-            };
-            let found = wake.sleep(self.seat, left, has_work);
-            if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
-                return Next::Leave { idle: true };
-            }
-            woken = true;
-        }
-    }
-
-    /// Looks for a task for a while, where that pays and not too many do.
-    ///
-    /// Where nobody slept until the end of the latest task, its caller is awake and may submit the
-    /// next one soon. One that had to be woken wakes up for some time, perhaps on this very core.
-    ///
-    /// In a stream of tasks, which come without waiting for each other, it lets a few of them
-    /// gather first: who takes each one at once has the submitter wait for every cache line.
-    fn search(&mut self) -> Option<u32> {
-        let (ring, wake) = (self.control.ring(), self.control.wake());
-        let hopes = !std::mem::replace(&mut self.has_woken, true) && self.spin.is_on();
-        if !hopes && !self.spin.pays() || !wake.search(self.seat, self.searchers_max) {
-            return None;
-        }
-        if self.rising >= STREAM {
-            (0..STREAM_PAUSES).for_each(|_| std::hint::spin_loop());
-        }
-        let found = self.spin.until(|| ring.pop());
-        wake.found(self.seat);
-        // A producer that saw this worker search has woken nobody.
-        if found.is_some() && !ring.is_empty() {
-            wake.notify();
-        }
-        found
     }
 
     /// Counts finished tasks, for the executor's statistics.

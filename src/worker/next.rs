@@ -1,0 +1,154 @@
+//! How a worker comes by its next task: from the ring, by searching, or asleep.
+
+use std::time::{Duration, Instant};
+
+use super::serve::Worker;
+use crate::control::Spin;
+use crate::sync::{Arc, Ordering};
+
+/// A worker that slept for longer than this has run a task that came alone.
+const IN_A_ROW: Duration = Duration::from_micros(200);
+/// So many tasks in a row from slots that rise are a stream: who waits for each gets one slot again
+/// and again.
+const STREAM: u32 = 8;
+/// How long the tasks of a stream gather, in spins: somewhat below a microsecond on x86-64.
+const STREAM_PAUSES: u32 = 16;
+
+/// What a worker does next.
+pub(super) enum Next {
+    Task(u32),
+    /// Nothing is queued, and the executor closes.
+    Close,
+    Leave {
+        idle: bool,
+    },
+}
+
+/// What a worker has learned about when to look for the next task awake.
+#[derive(Debug)]
+pub(super) struct Search {
+    spin: Spin,
+    searchers_max: u32,
+    /// Somebody slept until the end of the latest task.
+    has_woken: bool,
+    /// When it went to sleep before that task.
+    slept_at: Option<Instant>,
+    /// That task's slot, and how many in a row came from higher ones.
+    index: u32,
+    rising: u32,
+}
+
+impl Search {
+    pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
+        let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
+        Self { spin, searchers_max, has_woken: false, slept_at: None, index: 0, rising: 0 }
+    }
+
+    /// A task of this slot was run; somebody had to be woken at its end, or not.
+    pub(super) fn note(&mut self, index: u32, has_woken: bool) {
+        self.has_woken = has_woken;
+        self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
+        self.index = index;
+    }
+
+    /// Tells whether to look for the next task awake.
+    ///
+    /// Where nobody slept until the end of the latest task, which did not come alone, its caller is
+    /// awake and may submit the next one soon. One that had to be woken wakes up for some time,
+    /// perhaps on this very core.
+    fn pays(&mut self) -> bool {
+        let is_in_a_row = self.slept_at.take().is_none_or(|at| at.elapsed() < IN_A_ROW);
+        let has_woken = std::mem::replace(&mut self.has_woken, true);
+        is_in_a_row && !has_woken && self.spin.is_on() || self.spin.pays()
+    }
+
+    /// In a stream of tasks, which come without waiting for each other, lets a few of them gather:
+    /// who takes each one at once has the submitter wait for every cache line.
+    fn let_gather(&self) {
+        if self.rising >= STREAM {
+            (0..STREAM_PAUSES).for_each(|_| std::hint::spin_loop());
+        }
+    }
+}
+
+impl Worker {
+    /// Waits for a queued task, or for a reason to leave.
+    pub(super) fn next(&mut self) -> Next {
+        if self.is_due() {
+            return Next::Leave { idle: false };
+        }
+        match self.control.ring().pop() {
+            Some(index) => Next::Task(index),
+            None => self.wait(),
+        }
+    }
+
+    /// As [`Worker::next`], when there was none just now.
+    fn wait(&mut self) -> Next {
+        let control = Arc::clone(&self.control);
+        let (ring, wake) = (control.ring(), control.wake());
+        let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
+        let leave = &control.seats()[self.seat].leave;
+        let (mut woken, mut idle_since) = (false, None);
+        loop {
+            if let Some(index) = ring.pop() {
+                // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
+                if woken && !ring.is_empty() {
+                    wake.notify();
+                }
+                return Next::Task(index);
+            }
+            if closing() && ring.is_empty() {
+                return Next::Close;
+            }
+            if leave.load(Ordering::SeqCst) != 0 {
+                return Next::Leave { idle: false };
+            }
+            if let Some(index) = self.search() {
+                return Next::Task(index);
+            }
+            // Before anything slow: a producer may have relied on the search; several may have, and
+            // one task is all that this worker takes.
+            if !ring.is_empty() {
+                woken = true;
+                continue;
+            }
+            self.reclaim();
+            self.local.heap().trim();
+            let left = match self.terms.idle {
+                None => None,
+                Some(most) => {
+                    let since: Instant = *idle_since.get_or_insert_with(Instant::now);
+                    Some(most.saturating_sub(since.elapsed()))
+                }
+            };
+            let has_work = || {
+                let orders = closing() || leave.load(Ordering::SeqCst) != 0;
+                orders || !ring.is_empty() || self.local.has_release()
+            };
+            self.search.slept_at = Some(Instant::now());
+            let found = wake.sleep(self.seat, left, has_work);
+            if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
+                return Next::Leave { idle: true };
+            }
+            woken = true;
+        }
+    }
+
+    /// Looks for a task for a while, where that pays and not too many do.
+    fn search(&mut self) -> Option<u32> {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        let search = &mut self.search;
+        if !search.pays() || !wake.search(self.seat, search.searchers_max) {
+            return None;
+        }
+        search.let_gather();
+        let found = search.spin.until(|| ring.pop());
+        wake.found(self.seat);
+        // A producer that saw this worker search has woken nobody.
+        if found.is_some() && !ring.is_empty() {
+            wake.notify();
+        }
+        found
+    }
+}

@@ -6,11 +6,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::channel;
 use std::task::Context;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Gate, executor, flag_waker, roll_call, wait_until};
 use wharf::{
-    ArchivedArray, Array, BuildError, Death, Executor, Serialized, ShareError, TaskError,
+    ArchivedArray, Array, Backend, BuildError, Death, Executor, Serialized, ShareError, TaskError,
     TaskOptions,
 };
 
@@ -257,4 +258,35 @@ fn a_task_whose_worker_is_stopped_and_continued_ends_as_usual() {
     assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGCONT) }, 0);
     assert_eq!(task.join().unwrap(), 7);
     assert!(next.join().is_ok_and(|by| by == pid));
+}
+
+/// A thread that ran its own task put the news that it took too long into the slot that it had
+/// filled. Others had moved the outcome out of there meanwhile, to make room for theirs: they got
+/// the news, and the task itself passed for one in time.
+#[test]
+fn who_runs_too_long_in_one_thread_gets_the_news_himself() {
+    fn busy(us: u64) -> u64 {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(us) {}
+        us
+    }
+    let executor = Executor::builder().backend(Backend::Sequential).task_slots(2).build().unwrap();
+    thread::scope(|scope| {
+        for late in [true, true, false, false] {
+            let executor = &executor;
+            scope.spawn(move || {
+                for us in 0..1000 {
+                    let limit = if late { Duration::from_nanos(1) } else { Duration::MAX };
+                    let options = TaskOptions::new().deadline(limit);
+                    let ended = executor.submit_with(options, busy, (us % 16,)).unwrap().join();
+                    let is_right = match &ended {
+                        Err(TaskError::DeadlineExceeded { .. }) => late,
+                        Ok(slept) => !late && *slept == us % 16,
+                        Err(_) => false,
+                    };
+                    assert!(is_right, "late: {late}, {ended:?}");
+                }
+            });
+        }
+    });
 }

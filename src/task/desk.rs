@@ -204,7 +204,7 @@ impl Desk {
     ) -> u32 {
         self.stamp(&draft);
         let generation = draft.publish(code, place, inline);
-        self.push(index);
+        self.push(index, generation);
         step!(parent "post.pushed");
         if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.

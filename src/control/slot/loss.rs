@@ -1,8 +1,8 @@
 //! How a task ends without its worker: cancelled, taken from it, lost with it, overwritten.
 
 use super::{
-    DONE, DOOMED, DRAFT, FAILED, FREE, Finished, GENERATION_SHIFT, LOST, OWNER, OWNER_SHIFT, READY,
-    RUNNING, STATE, Slot, WAITED, WATCHED, ending_of, generation_of, word_of,
+    DETACHED, DONE, DOOMED, DRAFT, FAILED, FREE, Finished, GENERATION_SHIFT, LOST, OWNER,
+    OWNER_SHIFT, READY, RUNNING, STATE, Slot, WAITED, WATCHED, ending_of, generation_of, word_of,
 };
 use crate::sync::Ordering;
 
@@ -32,7 +32,8 @@ impl Slot {
         let word = self.word.load(Ordering::Acquire);
         let is_kept = generation_of(word) == word_of(generation) && ending_of(word).is_some();
         let has = |flag| is_kept && word & flag != 0;
-        Finished { wake: has(WAITED), ring: has(WATCHED), ..Finished::default() }
+        // A task that nobody holds may have left memory: see `Job::run`.
+        Finished { wake: has(WAITED), ring: has(WATCHED | DETACHED), ..Finished::default() }
     }
 
     /// Supervisor: queues the task again that a dead worker was running, unless it was condemned

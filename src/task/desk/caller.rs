@@ -57,7 +57,7 @@ impl Desk {
 
     /// Sees that a task is run which nobody noticed.
     #[cold]
-    pub(super) fn call_for_worker(&self, index: u32) {
+    pub(super) fn call_for_worker(&self, index: u32, generation: u32) {
         let Some(calling) = self.calling.get() else { return self.bell.ring_anyway() };
         // Whose id it is does not matter: each thread that pushes one takes one away.
         let _ = self.control.ring().pop();
@@ -65,23 +65,25 @@ impl Desk {
         let start = Instant::now();
         calling.caller.run(index);
         if let Some(limit) = limit.filter(|limit| start.elapsed() > *limit) {
-            self.overrun(index, limit);
+            self.overrun(index, generation, limit);
         }
         self.heap.trim();
     }
 
     /// Puts the news that a task ran too long in the place of its outcome. Nobody has asked for
-    /// that yet: this thread is about to return the handle.
-    fn overrun(&self, index: u32, limit: Duration) {
+    /// that yet: this thread is about to return the handle. Others may have made room in the slot.
+    fn overrun(&self, index: u32, generation: u32, limit: Duration) {
         let slot = &self.control.slots()[index as usize];
         let mut record = lock(&self.records[index as usize]);
-        let Some(generation) = self.ledger.posted(index as usize) else { return };
-        let Some(collected) = slot.collect(generation) else { return };
-        let unwanted = self.outcome_of(index as usize, &mut record, &collected);
-        let outcome = Outcome::Lost(Loss::Deadline { limit });
-        record.keep(generation, outcome);
-        drop(collected);
-        self.ledger.collected(index as usize, generation);
+        let unwanted = if let Some(collected) = slot.collect(generation) {
+            let unwanted = self.outcome_of(index as usize, &mut record, &collected);
+            drop(collected);
+            self.ledger.collected(index as usize, generation);
+            Some(unwanted)
+        } else {
+            record.take_kept(generation)
+        };
+        record.keep(generation, Outcome::Lost(Loss::Deadline { limit }));
         drop(record);
         drop(unwanted);
         self.control.gate().finished();

@@ -176,7 +176,9 @@ impl Desk {
             if owed.wake {
                 futex_wake(slot.futex(), u32::MAX);
             }
-            if owed.ring {
+            // Whoever has made room in the slot has woken who slept on it, and nobody else. The
+            // worker may also have marked the bell as rung, and that keeps others from ringing.
+            if owed.ring || slot.phase(generation) == Phase::Gone {
                 self.bell.ring_anyway();
             }
         }

@@ -12,7 +12,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 
 impl Desk {
     /// Makes a queued slot known to the workers.
-    pub(super) fn push(&self, index: u32) {
+    pub(super) fn push(&self, index: u32, generation: u32) {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
@@ -23,7 +23,7 @@ impl Desk {
         }
         // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
         if notice == Notice::Nobody && self.vacant.load(Ordering::Relaxed) != 0 {
-            self.call_for_worker(index);
+            self.call_for_worker(index, generation);
         }
     }
 

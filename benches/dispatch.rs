@@ -7,11 +7,13 @@ mod grain;
 mod scale;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::peer::{Mode, Peer, was_started_again};
 use common::{Floor, Latency, Summary, Table, Unit};
 use common::{cpu_seconds, executor, in_turns, is_full, latency, timed, wants};
+use crossbeam_utils::CachePadded;
 use wharf::{Executor, Returnable, TaskHandle};
 
 /// How long everybody is left alone before a call that finds them asleep.
@@ -187,6 +189,27 @@ fn drop_then_shut_down(tasks: usize) -> Cost {
     cost
 }
 
+/// The same in threads: what is spawned counts for its thread alone, so that nobody waits for a
+/// counter.
+fn spawn_in_scope(tasks: usize) -> Cost {
+    let threads = rayon::current_num_threads();
+    let counts: Vec<CachePadded<AtomicUsize>> = (0..threads).map(|_| Default::default()).collect();
+    let cpu = || cpu_seconds(std::process::id());
+    let cpu_before = cpu();
+    let (seconds, ()) = timed(|| {
+        rayon::scope(|scope| {
+            for _ in 0..tasks {
+                scope.spawn(|_| {
+                    let thread = rayon::current_thread_index().expect("it runs in the pool");
+                    counts[thread].fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+    });
+    assert_eq!(counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>(), tasks);
+    Cost { seconds, cpu: cpu() - cpu_before }
+}
+
 fn throughput(table: &mut Table) {
     let (rounds, tasks) = if is_full() { (5, 1_000_000) } else { (2, 5000) };
     let executor = executor(|builder| builder);
@@ -196,17 +219,21 @@ fn throughput(table: &mut Table) {
             &mut || submit_all_then_join(&executor, tasks),
             &mut || keep_a_window(&executor, tasks),
             &mut || drop_then_shut_down(tasks),
+            &mut || spawn_in_scope(tasks),
         ],
     );
+    let rate =
+        |costs: &Vec<Cost>| Summary::of(costs.iter().map(|cost| tasks as f64 / cost.seconds));
+    let cpu = |costs: &Vec<Cost>| Summary::of(costs.iter().map(|cost| cost.cpu));
     let names = ["submit all, then join all", "1000 under way", "submit, drop, shut down"];
     table.unit(Unit::TasksPerSecond);
     for (name, costs) in names.iter().zip(&results) {
-        let rate = Summary::of(costs.iter().map(|cost| tasks as f64 / cost.seconds));
-        table.row(&format!("{tasks} tasks: {name}"), rate, None, Floor::AtLeast(1e6));
+        let threads = Some(("rayon scope.spawn", rate(&results[3])));
+        table.row(&format!("{tasks} tasks: {name}"), rate(costs), threads, Floor::AtLeast(1e6));
     }
     table.unit(Unit::Seconds);
     for (name, costs) in names.iter().zip(&results) {
-        let cpu = Summary::of(costs.iter().map(|cost| cost.cpu));
-        table.row(&format!("their processor time: {name}"), cpu, None, Floor::None);
+        let threads = Some(("rayon scope.spawn", cpu(&results[3])));
+        table.row(&format!("their processor time: {name}"), cpu(costs), threads, Floor::None);
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Gate, executor};
 use wharf::TaskError;
@@ -63,5 +63,25 @@ fn handles_are_futures_that_the_supervisor_wakes() {
     match task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => assert_eq!(result.unwrap(), 7),
         Poll::Pending => panic!("woken before the end"),
+    }
+}
+
+/// Who joins tasks of a few microseconds out of a long queue is not woken for each of them. Now and
+/// then one takes long, or is the last, and all have their results.
+#[test]
+fn short_tasks_of_a_long_queue_are_joined_one_after_the_other() {
+    fn busy(us: u64) -> u64 {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(us) {}
+        us
+    }
+    let executor = executor(2);
+    let length = |n: u64| if n % 1500 == 1499 { 2000 } else { n % 12 };
+    for tasks in [3000u64, 5, 4000] {
+        let queue: Vec<_> =
+            (0..tasks).map(|n| executor.submit(busy, (length(n),)).unwrap()).collect();
+        for (n, task) in (0..).zip(queue) {
+            assert_eq!(task.join().unwrap(), length(n), "{n}");
+        }
     }
 }

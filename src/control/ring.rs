@@ -84,6 +84,13 @@ impl<'c> Ring<'c> {
         step!(parent "ring.reset.head");
     }
 
+    /// About how many ids are in the ring.
+    pub(crate) fn backlog(&self) -> u64 {
+        let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
+        // Hints: one may be behind, and a wild worker may have written it.
+        tail.saturating_sub(head).min(self.cells.len() as u64)
+    }
+
     /// How many ids the ring can hold.
     pub(crate) fn capacity(&self) -> usize {
         self.cells.len()

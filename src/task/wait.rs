@@ -20,11 +20,19 @@ const WAKING_MOST: Duration = Duration::from_micros(120);
 /// A task that is waited for so soon after another is one of many in a row.
 const IN_A_ROW: Duration = Duration::from_micros(20);
 
+/// How long a caller sleeps through the ends of short tasks, and how many for each worker must be
+/// queued then, so that none runs out of them meanwhile.
+const DOZE: Duration = Duration::from_micros(50);
+const DOZE_BACKLOG: u64 = 128;
+/// So many times in a row a caller is woken for a single short task before it dozes.
+const DOZE_AFTER: u32 = 8;
+
 thread_local! {
     static HABITS: RefCell<Habits> = RefCell::new(Habits {
         awake: Spin::new(SPIN_LEAST, SPIN_MOST),
         waking: Spin::all_or_nothing(WAKING_MOST),
         slept_until: None,
+        short_sleeps: 0,
     });
 }
 
@@ -36,6 +44,17 @@ struct Habits {
     waking: Spin,
     /// When it last waited asleep.
     slept_until: Option<Instant>,
+    /// How often in a row it slept for a short time only.
+    short_sleeps: u32,
+}
+
+impl Habits {
+    fn slept(&mut self, since: Instant) {
+        let now = Instant::now();
+        let is_short = now.duration_since(since) < DOZE;
+        self.short_sleeps = if is_short { self.short_sleeps.saturating_add(1) } else { 0 };
+        self.slept_until = Some(now);
+    }
 }
 
 impl Desk {
@@ -75,6 +94,11 @@ impl Desk {
                 self.rouse(index, generation);
             }
         }
+        if deadline.is_none()
+            && let Some(outcome) = self.doze(index, generation)
+        {
+            return Some(outcome);
+        }
         loop {
             let slot = &self.control().slots()[index as usize];
             let mark = slot.wait_mark(generation);
@@ -83,9 +107,10 @@ impl Desk {
                 && timeout != Some(Duration::ZERO)
             {
                 step!(parent "join.marked");
+                let start = Instant::now();
                 futex_wait(slot.futex(), word, timeout);
                 step!(parent "join.woken");
-                learn(|habits| habits.slept_until = Some(Instant::now()));
+                learn(|habits| habits.slept(start));
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
                 return Some(outcome);
@@ -127,6 +152,23 @@ impl Desk {
             (in_a_row && self.has_idle_core() && waking.pays()).then(|| waking.until(done))?
         })??;
         self.try_outcome(index, generation)
+    }
+
+    /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for
+    /// each of them takes more of the workers' time than the tasks do.
+    fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
+        if learn(|habits| habits.short_sleeps)? < DOZE_AFTER
+            || self.control().ring().backlog() < DOZE_BACKLOG * u64::from(self.workers())
+        {
+            return None;
+        }
+        let slot = &self.control().slots()[index as usize];
+        futex_wait(slot.futex(), slot.pending(generation)?, Some(DOZE));
+        let outcome = self.try_outcome(index, generation);
+        if outcome.is_none() {
+            learn(|habits| habits.short_sleeps = 0);
+        }
+        outcome
     }
 
     fn has_ended(&self, index: u32, generation: u32) -> bool {

@@ -38,6 +38,7 @@ fn check(cells: usize, laps: usize, steps: &[i32]) {
         for _ in 0..step {
             id += 1;
             let room = queue.len() < cells;
+            assert_eq!(twin.ring().backlog(), queue.len() as u64);
             assert_eq!(twin.ring().push(id), if room { Ok(()) } else { Err(Full) });
             queue.extend(room.then_some(id));
         }

@@ -216,12 +216,12 @@ pub fn array<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
 /// Creates an array of `len` elements of any values in this worker's result heap, all to be
 /// written.
 ///
-/// As [`array`], without the pass that turns used memory into zeros: the elements are what an
+/// As [`array()`], without the pass that turns used memory into zeros: the elements are what an
 /// earlier result of this worker has left there.
 ///
 /// # Errors
 ///
-/// As [`array`].
+/// As [`array()`].
 pub fn array_for_overwrite<T: Pod>(len: usize) -> Result<ArrayMut<T>, ShareError> {
     make_array(len, false)
 }

@@ -108,7 +108,7 @@ impl Executor {
 impl Builder {
     /// Measures how long tasks wait and run, for [`Stats::queue_time`] and [`Stats::run_time`].
     ///
-    /// Three looks at the clock a task, some 25 ns each. Default: no.
+    /// Costs three looks at the clock a task. Default: no.
     pub fn timing(mut self, wanted: bool) -> Self {
         self.timing = wanted;
         self

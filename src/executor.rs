@@ -15,7 +15,6 @@ mod supervisor;
 mod trace;
 
 use std::fmt;
-use std::ptr::NonNull;
 use std::thread::JoinHandle;
 
 use bytemuck::Pod;
@@ -93,6 +92,8 @@ impl Executor {
     /// Archives a value into shared memory, once, to be passed to any number of tasks.
     ///
     /// Counts the bytes first, then writes them straight into the mapping: one copy, no buffer.
+    /// Slices of 8 MiB and more are copied by up to four threads, one for each core; with
+    /// [`Backend::Sequential`] by the caller alone.
     ///
     /// # Errors
     ///
@@ -169,7 +170,8 @@ impl Executor {
         Ok(ArrayMut::new(Lease::own(heap, grant), len))
     }
 
-    /// Copies `items` into an array in shared memory.
+    /// Copies `items` into an array in shared memory, by as many threads as
+    /// [`share`](Self::share).
     ///
     /// # Errors
     ///
@@ -177,10 +179,8 @@ impl Executor {
     pub fn array_from<T: Pod>(&self, items: &[T]) -> Result<Array<T>, ShareError> {
         let bytes = array_bytes::<T>(items.len());
         span!(DEBUG "array_from", bytes = bytes);
-        let lease = self.allocate(bytes)?;
-        let start = lease.address().cast::<T>();
-        // SAFETY: the block has the bytes of `items`, is aligned to 64, and nobody knows it yet.
-        unsafe { start.copy_from_nonoverlapping(first_of(items), items.len()) };
+        let mut lease = self.allocate(bytes)?;
+        lease.copy_from(bytemuck::cast_slice(items));
         Ok(ArrayMut::new(lease, items.len()).freeze())
     }
 
@@ -304,9 +304,4 @@ impl Drop for Executor {
 fn is_shortage(error: &ShareError) -> bool {
     use ShareError::{AddressSpace, OutOfMemory, TooManyBlocks};
     matches!(error, OutOfMemory { .. } | AddressSpace { .. } | TooManyBlocks { .. })
-}
-
-/// Where a slice starts, as a pointer that is never null.
-fn first_of<T>(items: &[T]) -> NonNull<T> {
-    NonNull::from(items).cast()
 }

@@ -5,7 +5,8 @@ mod series;
 use std::alloc::{self, Layout};
 use std::collections::VecDeque;
 use std::fmt;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
+use std::slice;
 
 use rkyv::api::serialize_using;
 use rkyv::rancor::{BoxedError, Source, Strategy};
@@ -15,7 +16,7 @@ use rkyv::{Archive, Serialize};
 pub(crate) use series::Series;
 
 use crate::error::ShareError;
-use crate::memory::{ALIGN, Lease, Place, resolve};
+use crate::memory::{ALIGN, Crew, Lease, Place, resolve};
 use crate::sync::Arc;
 
 /// What `#[derive(rkyv::Serialize)]` code writes to: wharf's [`Encoder`] with boxed errors.
@@ -45,6 +46,8 @@ const ARCHIVE_BYTES_MAX: usize =
 pub struct Encoder {
     start: *mut u8,
     capacity: usize,
+    /// Who writes long slices.
+    crew: Crew,
     position: usize,
     /// The second pass: what does not fit is an error, and not just counted.
     exact: bool,
@@ -88,7 +91,7 @@ pub(crate) fn encode(
         return Ok(Encoded { len: len as u64, block: None, attached: encoder.attached });
     }
     let block = allocate(len as u64)?;
-    encoder.restart(block.address().as_ptr(), len);
+    encoder.restart(&block, len);
     encoder.run(&body)?;
     if encoder.position != len {
         return Err(changed_size());
@@ -101,6 +104,7 @@ impl Encoder {
         Self {
             start,
             capacity,
+            crew: Crew::ALONE,
             position: 0,
             exact: false,
             family,
@@ -112,8 +116,9 @@ impl Encoder {
         }
     }
 
-    fn restart(&mut self, start: *mut u8, capacity: usize) {
-        (self.start, self.capacity, self.position) = (start, capacity, 0);
+    fn restart(&mut self, block: &Lease, capacity: usize) {
+        (self.start, self.capacity, self.position) = (block.address().as_ptr(), capacity, 0);
+        self.crew = block.crew();
         self.exact = true;
         self.sharing.clear();
         self.attached.clear();
@@ -237,8 +242,10 @@ impl Writer<BoxedError> for Encoder {
         if end <= self.capacity {
             // SAFETY: `position` is at most `capacity`, which is the size of the memory at `start`.
             let target = unsafe { self.start.add(self.position) };
-            // SAFETY: the target has room up to `end`, is ours alone, and `bytes` lies elsewhere.
-            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+            // SAFETY: the target has room up to `end` and is ours alone: words of the caller's, or
+            // a block, which reads as some bytes.
+            let target = unsafe { slice::from_raw_parts_mut(target, bytes.len()) };
+            self.crew.copy(bytes, target);
         } else if self.exact {
             return Err(self.fail(changed_size()));
         }
@@ -286,12 +293,12 @@ pub(crate) fn checked_usize<T>(value: &T) -> Result<(), ShareError> {
     let (fits, shown) = match kind {
         "usize" => {
             // SAFETY: the type is `usize`, by its name and its size.
-            let number = unsafe { ptr::from_ref(value).cast::<usize>().read() };
+            let number = unsafe { std::ptr::from_ref(value).cast::<usize>().read() };
             (u32::try_from(number).is_ok(), number.to_string())
         }
         "isize" => {
             // SAFETY: the type is `isize`, by its name and its size.
-            let number = unsafe { ptr::from_ref(value).cast::<isize>().read() };
+            let number = unsafe { std::ptr::from_ref(value).cast::<isize>().read() };
             (i32::try_from(number).is_ok(), number.to_string())
         }
         _ => return Ok(()),

@@ -6,7 +6,7 @@ use std::io;
 use super::seat::{Plan, hello, seat_local};
 use crate::control::{Control, control_bytes};
 use crate::error::BuildError;
-use crate::memory::Nesting;
+use crate::memory::{Crew, Nesting};
 use crate::sync::Arc;
 use crate::sys::{self, SegmentName};
 use crate::task::Desk;
@@ -69,6 +69,11 @@ impl Backend {
             Self::Threads => "threads",
             Self::Sequential => "sequential",
         }
+    }
+
+    /// The threads that fill the parent's large blocks.
+    pub(super) fn crew(self, cores: u32) -> Crew {
+        if self == Self::Sequential { Crew::ALONE } else { Crew::on(cores) }
     }
 
     pub(super) fn from_name(name: &str) -> Option<Self> {

@@ -10,7 +10,7 @@ use super::environment::{self, check_shared, worker_env};
 use super::office::Office;
 use super::seat::{Plan, Terms};
 use super::supervisor;
-use super::{Executor, first_of, store_task};
+use super::{Executor, store_task};
 use crate::archive::{EncodeFailure, Encoder};
 use crate::control::{Bell, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX};
 use crate::error::{BuildError, ShareError, SubmitError};
@@ -301,8 +301,9 @@ impl Builder {
             upkeep(4),
             Some(Arc::clone(&bell)),
         );
-        let heap = Arc::new(heap.map_err(system("mapping the argument heap"))?);
-        let desk = Arc::new(Desk::new(control, heap, bell, cores).timed(self.timing));
+        let heap =
+            heap.map_err(system("mapping the argument heap"))?.filled_by(backend.crew(cores));
+        let desk = Arc::new(Desk::new(control, Arc::new(heap), bell, cores).timed(self.timing));
         desk.set_workers(workers);
         let start = self.on_start.map(|start| start.store(&desk)).transpose()?;
 
@@ -372,12 +373,9 @@ impl OnStart {
             Some(block) => block,
             None => {
                 let grant = heap.allocate(encoded.len).map_err(|e| failed(e.into()))?;
-                let bytes = &bytemuck::cast_slice::<u64, u8>(&inline)[..encoded.len as usize];
-                // SAFETY: the block has as many bytes, and nobody knows it yet.
-                unsafe {
-                    heap.address(&grant).copy_from_nonoverlapping(first_of(bytes), bytes.len())
-                };
-                Lease::own(heap, grant)
+                let mut block = Lease::own(heap, grant);
+                block.copy_from(&bytemuck::cast_slice(&inline)[..encoded.len as usize]);
+                block
             }
         };
         Ok((code, Arc::new(block.with_attached(encoded.attached))))

@@ -3,6 +3,8 @@
 //! Small blocks lie in units of a cache line in the first eighth of the addresses, large ones on
 //! pages of their own behind them. Memory stays warm when it is freed, up to a bound.
 
+mod fill;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -10,6 +12,7 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 
 use super::budget::Budget;
+use super::crew::Crew;
 use super::offsets::{Offsets, REGIONS_MAX, Span};
 use super::place::{ALIGN, Place};
 use super::registry::{self, Access};
@@ -34,6 +37,8 @@ pub(crate) struct Heap {
     fd: OwnedFd,
     budget: Budget,
     upkeep: Upkeep,
+    /// Who fills large blocks.
+    crew: Crew,
     /// Rung when there is memory to give back; without it the owner looks by itself.
     bell: Option<Arc<Bell>>,
     trim_due: AtomicBool,
@@ -116,12 +121,23 @@ impl Heap {
             fd,
             budget,
             upkeep,
+            crew: Crew::ALONE,
             bell,
             trim_due,
             granted_bytes,
             in_place_bytes,
             state,
         })
+    }
+
+    /// Lets these threads fill large blocks, and not the calling one alone.
+    pub(crate) fn filled_by(mut self, crew: Crew) -> Self {
+        self.crew = crew;
+        self
+    }
+
+    pub(crate) fn crew(&self) -> Crew {
+        self.crew
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -198,13 +214,7 @@ impl Heap {
     /// written.
     pub(crate) fn allocate_zeroed(&self, len: u64) -> Result<Grant, HeapError> {
         let mut grant = self.allocate_in_place(len)?;
-        let base = self.address(&grant);
-        for (offset, len) in grant.dirty.drain(..) {
-            // SAFETY: `dirty` lists parts of the block.
-            let start = unsafe { base.add((offset - grant.offset) as usize) };
-            // SAFETY: in bounds as above, and nobody else knows the block yet.
-            unsafe { start.write_bytes(0, len as usize) };
-        }
+        self.zero(&mut grant);
         Ok(grant)
     }
 
@@ -278,32 +288,6 @@ impl Heap {
         // The last page may reach behind the block; those bytes are nobody's.
         let dirty = dirty.map(|(at, n)| (at, n.min(offset + len - at))).collect();
         Ok(Grant { offset, len, span, pages: Some(pages), dirty })
-    }
-
-    /// Puts the parts of a block that hold no memory yet onto huge pages, where whole ones fit.
-    /// Where that fails they get pages of 4 KiB one by one, as they are written.
-    fn back_with_huge_pages(&self, grant: &Grant) {
-        let end = grant.offset + grant.len;
-        let starts = [grant.offset].into_iter().chain(grant.dirty.iter().map(|(at, len)| at + len));
-        let ends = grant.dirty.iter().map(|&(at, _)| at).chain([end]);
-        for (start, end) in starts.zip(ends) {
-            let start = start.next_multiple_of(HUGE_BYTES);
-            let end = end / HUGE_BYTES * HUGE_BYTES;
-            if start >= end {
-                continue;
-            }
-            let at = |offset: u64| {
-                // SAFETY: the block lies in the mapping, and the offset inside the block.
-                unsafe { self.base().add(offset as usize) }
-            };
-            for offset in (start..end).step_by(HUGE_BYTES as usize) {
-                // SAFETY: in bounds as above, and nobody else knows the block yet.
-                unsafe { at(offset).write(0) };
-            }
-            if sys::collapse(at(start), (end - start) as usize).is_err() {
-                return;
-            }
-        }
     }
 
     /// Takes `bytes` of the budget; warm memory goes first where they are not left.

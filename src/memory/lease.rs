@@ -1,7 +1,9 @@
 //! The right to read a block, and the duty to give it back.
 
 use std::ptr::NonNull;
+use std::slice;
 
+use super::crew::Crew;
 use super::heap::{Grant, Heap};
 use super::place::Place;
 use super::remote::RemoteHeap;
@@ -57,6 +59,29 @@ impl Lease {
         unsafe {
             start.copy_from_nonoverlapping(std::ptr::NonNull::from(words).cast(), words.len())
         };
+    }
+
+    /// Copies `bytes` to the start of a block of this process's own heap; large ones by several
+    /// threads, where the heap is told so.
+    pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() as u64 <= self.place.len);
+        let crew = self.crew();
+        // SAFETY: the length was just checked. The block is this process's own, mapped writable,
+        // and who has the lease alone has it.
+        let block = unsafe { slice::from_raw_parts_mut(self.address.as_ptr(), bytes.len()) };
+        crew.copy(bytes, block);
+    }
+
+    /// The threads that fill the block, which is one of this process's own heap.
+    ///
+    /// # Panics
+    ///
+    /// If it is another process's: nobody writes to that.
+    pub(crate) fn crew(&self) -> Crew {
+        match &self.home {
+            Home::Own { heap, .. } => heap.crew(),
+            Home::Remote { .. } => unreachable!("no block of another process is filled"),
+        }
     }
 
     /// Takes over a block that a worker says it has filled. `None`: no such place in its heap.

@@ -4,7 +4,6 @@
 //! have to map the file at a multiple of 2 MiB, or they see pages of 4 KiB.
 
 use std::io;
-use std::ptr::NonNull;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
@@ -15,18 +14,18 @@ pub(crate) const HUGE_BYTES: u64 = 2 << 20;
 /// How often another place is tried for a mapping.
 const PLACES_MAX: usize = 4;
 
-/// Asks the system to put `len` bytes at `start` onto huge pages. Their contents stay.
+/// Asks the system to put `bytes` onto huge pages. Their contents stay.
 ///
-/// Both are multiples of [`HUGE_BYTES`], and in each huge page a byte was written. Costs some 0.12
-/// ms a MiB where the memory was not used before.
+/// Start and length are multiples of [`HUGE_BYTES`], and in each huge page a byte was written.
+/// Costs some 0.12 ms a MiB where the memory was not used before.
 ///
 /// # Errors
 ///
 /// The system is too old, its administrator forbids it, or no whole huge page is free.
-pub(crate) fn collapse(start: NonNull<u8>, len: usize) -> io::Result<()> {
-    // SAFETY: this advice changes no contents and unmaps nothing; a range that is not mapped is an
-    // error.
-    check(unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_COLLAPSE) }).map(drop)
+pub(crate) fn collapse(bytes: &mut [u8]) -> io::Result<()> {
+    let (start, len) = (bytes.as_mut_ptr().cast(), bytes.len());
+    // SAFETY: this advice changes no contents and unmaps nothing.
+    check(unsafe { libc::madvise(start, len, libc::MADV_COLLAPSE) }).map(drop)
 }
 
 /// Tells whether a mapping starts where huge pages can be mapped.

@@ -19,6 +19,7 @@ pub const ROWS: &[Row] = &[
     Row { name: "few addresses are enough, or the error names their limit", scene: addresses },
     Row { name: "a heap made small by a limit says so", scene: small_heap },
     Row { name: "few processes are enough, or the error names their limit", scene: processes },
+    Row { name: "large values are copied though no thread can be had", scene: copies },
     Row { name: "small files are enough, or the error names their limit", scene: file_sizes },
     Row { name: "stacks may be small or without end", scene: stacks },
     Row { name: "no core files and no locked memory are enough", scene: others },
@@ -153,6 +154,33 @@ fn processes() -> Result<(), Skip> {
     let worked = sweep(libc::RLIMIT_NPROC, values, &["RLIMIT_NPROC (ulimit -u) is"], two_workers);
     // Each process and each thread counts: two here and two in each worker.
     assert!(worked.ends_with(&[16]) && worked[0] > 2, "{worked:?}");
+    Ok(())
+}
+
+/// Large blocks are filled by several threads where there are some, and else by the caller alone.
+fn copies() -> Result<(), Skip> {
+    become_nobody().map_err(skip("another user"))?;
+    let executor = Executor::builder().workers(2).memory_budget(256 * MIB).build();
+    let executor = executor.expect("an executor");
+    let usual = get(libc::RLIMIT_NPROC);
+    set(libc::RLIMIT_NPROC, 1);
+    std::thread::Builder::new().spawn(|| ()).expect_err("no thread");
+    let numbers: Vec<u64> = (0..(4 * MIB)).collect();
+    let sum = |numbers: &[u64]| numbers.iter().sum::<u64>();
+    for _ in 0..2 {
+        let shared = executor.share(&numbers).expect("a value");
+        let array = executor.array_from(&numbers).expect("an array");
+        let zeros = executor.array::<u64>(numbers.len()).expect("zeros").freeze();
+        let tasks = [
+            executor.submit(sum, (&shared,)),
+            executor.submit(sum, (&array,)),
+            executor.submit(sum, (&zeros,)),
+        ];
+        let sums = tasks.map(|task| task.expect("a task").join().expect("a sum"));
+        assert_eq!(sums, [sum(&numbers), sum(&numbers), 0]);
+    }
+    set(libc::RLIMIT_NPROC, usual);
+    executor.shutdown().expect("an orderly end");
     Ok(())
 }
 

@@ -104,10 +104,10 @@ pub(super) fn make_control(
     (slots, seats): (u32, u32),
     budget: u64,
     nesting: Nesting,
-) -> Result<(Option<OwnedName>, Control), BuildError> {
+) -> Result<(Option<OwnedName>, Arc<Control>), BuildError> {
     if backend != Backend::Processes {
         let control = Control::private(slots, seats, budget, nesting.depth);
-        return Ok((None, control.map_err(system("mapping the task table"))?));
+        return Ok((None, Arc::new(control.map_err(system("mapping the task table"))?)));
     }
     sweep();
     let name = SegmentName::new();
@@ -116,7 +116,7 @@ pub(super) fn make_control(
         let remedy = sys::segment_remedy(&source);
         BuildError::ControlSegment { bytes, source, remedy }
     })?;
-    Ok((Some(OwnedName(name)), control))
+    Ok((Some(OwnedName(name)), Arc::new(control)))
 }
 
 /// Makes whoever submits a task its worker. Runs the start function in this thread.

@@ -282,7 +282,6 @@ impl Builder {
         // From here on the name goes with the plan.
         let (name, control) = make_control(backend, (self.task_slots, seats), budget, nesting)?;
         step!(parent "build.segment");
-        let control = Arc::new(control);
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
         let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);

@@ -1,5 +1,6 @@
 //! Reading archives: checking what a worker wrote, and turning it back into values.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -123,8 +124,27 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
     unsafe { access_unchecked::<T::Archived>(bytes) }
 }
 
+/// The value of a number, which any bytes of its length are. `None`: `T` is none, or the length is
+/// another.
+#[inline]
+fn number<T: 'static>(bytes: &[u8]) -> Option<T> {
+    macro_rules! unless_it_is {
+        ($($number:ty),*) => {$(
+            if TypeId::of::<T>() == TypeId::of::<$number>() {
+                let mut number = Some(<$number>::from_le_bytes(bytes.try_into().ok()?));
+                return (&mut number as &mut dyn Any).downcast_mut::<Option<T>>()?.take();
+            }
+        )*};
+    }
+    unless_it_is!(f64, f32, u64, i64, u32, i32, u16, i16, u8, i8, u128, i128);
+    None
+}
+
 /// Checks an archive and turns it into a value.
 pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
+    if let Some(number) = number(bytes) {
+        return Ok(number);
+    }
     let archived = expecting(attached, || access::<T>(bytes))?;
     let mut decoder = Decoder { pool: None, attached: attached.to_vec() };
     Ok(deserialize_using::<T, Decoder, BoxedError>(archived, &mut decoder)?)
@@ -148,6 +168,46 @@ mod tests {
         let link = |list, _| List::Next(Box::new(list), [7; 16]);
         let list = (0..len).fold(List::End, link);
         rkyv::to_bytes::<rkyv::rancor::Error>(&list).expect("it is encoded")
+    }
+
+    #[test]
+    fn numbers_are_read_as_archives_are() {
+        fn check<T>(numbers: &[T])
+        where
+            T: Returnable + fmt::Debug + PartialEq,
+            T: for<'a> rkyv::Serialize<
+                    rkyv::api::high::HighSerializer<
+                        rkyv::util::AlignedVec,
+                        rkyv::ser::allocator::ArenaHandle<'a>,
+                        rkyv::rancor::Error,
+                    >,
+                >,
+        {
+            for expected in numbers {
+                let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(expected).expect("it is encoded");
+                assert_eq!(number::<T>(&bytes).as_ref(), Some(expected));
+                let read = access::<T>(&bytes).map(|archived| {
+                    deserialize_using::<T, Decoder, BoxedError>(archived, &mut Decoder::default())
+                });
+                assert_eq!(&read.expect("it is valid").expect("it is read"), expected);
+                assert_eq!(number::<T>(&[&[0], &bytes[..]].concat()), None);
+                assert_eq!(number::<T>(&bytes[1..]), None);
+            }
+        }
+        check(&[0.1, -0.0, f64::INFINITY, f64::MIN_POSITIVE]);
+        check(&[0.1, -0.0, f32::MAX]);
+        check(&[0, 1, u64::MAX]);
+        check(&[i64::MIN, -1, i64::MAX]);
+        check(&[1, u32::MAX]);
+        check(&[i32::MIN, 7]);
+        check(&[0x0102, u16::MAX]);
+        check(&[i16::MIN, 0x0102]);
+        check(&[0u8, 255]);
+        check(&[i8::MIN, 1]);
+        check(&[1, u128::MAX]);
+        check(&[i128::MIN, 1]);
+        assert_eq!(number::<bool>(&[2]), None);
+        assert_eq!(number::<char>(&[0xff; 4]), None);
     }
 
     #[test]

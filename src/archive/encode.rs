@@ -42,6 +42,9 @@ impl<T: Archive + Serialize<EncodeStrategy>> Storable for T {}
 const ARCHIVE_BYTES_MAX: usize =
     if cfg!(feature = "pointer_width_64") { isize::MAX as usize } else { i32::MAX as usize };
 
+/// Slices of this size and above may be worth more threads than one.
+const LONG_BYTES: usize = 1 << 20;
+
 /// Writes one archive. Opaque: it is named in bounds of generic code, and made by wharf alone.
 pub struct Encoder {
     start: *mut u8,
@@ -149,9 +152,13 @@ impl Encoder {
     }
 
     /// Writes words, aligned to 8; returns their position.
+    #[inline]
     pub(crate) fn words(&mut self, words: &[u64]) -> Result<u64, BoxedError> {
         const ZEROS: [u8; 8] = [0; 8];
-        self.write(&ZEROS[..self.position.next_multiple_of(8) - self.position])?;
+        let gap = self.position.next_multiple_of(8) - self.position;
+        if gap > 0 {
+            self.write(&ZEROS[..gap])?;
+        }
         let position = self.position as u64;
         self.write(bytemuck::cast_slice(words))?;
         Ok(position)
@@ -196,6 +203,19 @@ impl Encoder {
         self.words(words)
     }
 
+    /// For bytes up to `end` there is no room: in the first pass they are counted.
+    #[cold]
+    fn count_or_refuse(&mut self, end: usize) -> Result<(), BoxedError> {
+        if end > ARCHIVE_BYTES_MAX {
+            return Err(self.fail(ShareError::TooLarge { limit: ARCHIVE_BYTES_MAX as u64 }));
+        }
+        if self.exact {
+            return Err(self.fail(changed_size()));
+        }
+        self.position = end;
+        Ok(())
+    }
+
     fn admit(&mut self, family: u64) -> Result<(), BoxedError> {
         if family == self.family { Ok(()) } else { Err(self.fail(ShareError::Foreign)) }
     }
@@ -234,20 +254,22 @@ impl Positional for Encoder {
 }
 
 impl Writer<BoxedError> for Encoder {
+    // In the user's crate, where the length of a number is known.
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), BoxedError> {
         let end = self.position.saturating_add(bytes.len());
-        if end > ARCHIVE_BYTES_MAX {
-            return Err(self.fail(ShareError::TooLarge { limit: ARCHIVE_BYTES_MAX as u64 }));
+        if end > self.capacity {
+            return self.count_or_refuse(end);
         }
-        if end <= self.capacity {
-            // SAFETY: `position` is at most `capacity`, which is the size of the memory at `start`.
-            let target = unsafe { self.start.add(self.position) };
-            // SAFETY: the target has room up to `end` and is ours alone: words of the caller's, or
-            // a block, which reads as some bytes.
-            let target = unsafe { slice::from_raw_parts_mut(target, bytes.len()) };
+        // SAFETY: `position` is at most `capacity`, which is the size of the memory at `start`.
+        let target = unsafe { self.start.add(self.position) };
+        // SAFETY: the target has room up to `end` and is ours alone: words of the caller's, or a
+        // block, which reads as some bytes.
+        let target = unsafe { slice::from_raw_parts_mut(target, bytes.len()) };
+        if bytes.len() < LONG_BYTES {
+            target.copy_from_slice(bytes);
+        } else {
             self.crew.copy(bytes, target);
-        } else if self.exact {
-            return Err(self.fail(changed_size()));
         }
         self.position = end;
         Ok(())

@@ -72,7 +72,8 @@ impl Desk {
         // was just reading one holds the record's lock, and has what it needs when the lock is
         // free.
         self.keep_finished();
-        self.records.iter().for_each(|record| drop(lock(record)));
+        let used = (0..self.records.len()).filter(|&index| self.ledger.is_used(index));
+        used.for_each(|index| drop(lock(&self.records[index])));
         // That of a thread is there for the next thread on the seat.
         if self.control.inner_depth().is_none() {
             if let Some(heap) = &heap {
@@ -96,7 +97,12 @@ impl Desk {
     }
 
     /// Ends the task that a dead worker was running, or queues it again if it may be retried.
+    ///
+    /// The ledger is asked first: a table that was hardly used is not to be read for each death.
     fn lose_running(&self, index: usize, seat: u16, loss: &Loss) -> bool {
+        if self.ledger.posted(index).is_none() {
+            return false;
+        }
         let slot = &self.control.slots()[index];
         let mut record = lock(&self.records[index]);
         if record.retries() > 0
@@ -163,6 +169,9 @@ impl Desk {
     /// Supervisor: no worker is left, and none will come. Whatever has not ended was overwritten.
     pub(crate) fn settle(&self) {
         for (index, slot) in self.control.slots().iter().enumerate() {
+            if self.ledger.posted(index).is_none() {
+                continue;
+            }
             let mut record = lock(&self.records[index]);
             let Some(generation) = self.ledger.posted(index) else { continue };
             if slot.phase(generation) != Phase::Finished {

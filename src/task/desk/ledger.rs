@@ -12,9 +12,11 @@ const DRAFTED: u64 = 1;
 const POSTED: u64 = 2;
 const STATE: u64 = 3;
 const HEAVY: u64 = 1 << 2;
+const USED: u64 = 1 << 3;
 const GENERATION_SHIFT: u32 = 32;
 
-/// An entry for each slot: bits 0..=1 the state, 2 the weight, 32..=63 the generation.
+/// An entry for each slot: bits 0..=1 the state, 2 the weight, 3 set once the slot was used,
+/// 32..=63 the generation.
 #[derive(Debug)]
 pub(super) struct Ledger(Box<[AtomicU64]>);
 
@@ -109,6 +111,11 @@ impl Ledger {
         (word & STATE == POSTED).then_some((word >> GENERATION_SHIFT) as u32)
     }
 
+    /// Tells whether a slot was ever taken. Where not, nobody has held its record's lock.
+    pub(super) fn is_used(&self, index: usize) -> bool {
+        self.0[index].load(Ordering::Acquire) != IDLE
+    }
+
     /// Whether memory is given back when the task has ended that was posted to the slot last.
     pub(super) fn weight(&self, index: usize) -> Weight {
         let word = self.0[index].load(Ordering::Relaxed);
@@ -124,5 +131,5 @@ impl Ledger {
 }
 
 fn word_of(generation: u32, state: u64) -> u64 {
-    u64::from(generation) << GENERATION_SHIFT | state
+    u64::from(generation) << GENERATION_SHIFT | USED | state
 }

@@ -111,6 +111,7 @@ impl Desk {
     /// The seat whose worker is condemned for the task in a slot. The slot alone is a claim: who
     /// condemned the worker has left the reason in the record.
     fn doomed(&self, index: usize) -> Option<usize> {
+        self.ledger.posted(index)?;
         let seat = self.control.slots()[index].doomed()?;
         let record = lock(&self.records[index]);
         let (generation, _) = record.loss()?;

@@ -19,7 +19,7 @@ mod socket;
 mod step;
 
 pub(crate) use birthplace::Birthplace;
-pub(crate) use clock::now_ns;
+pub(crate) use clock::{TICKS_A_US, now_ns, ticks};
 pub(crate) use event::{EventFd, Interest, poll};
 #[cfg(all(test, loom))]
 pub(crate) use futex::kill_sleepers;

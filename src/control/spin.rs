@@ -43,10 +43,15 @@ impl Spin {
         self.most >= WORTHWHILE
     }
 
+    /// Tells whether the latest waits were short.
+    pub(crate) fn is_worthwhile(&self) -> bool {
+        self.limit >= WORTHWHILE
+    }
+
     /// Tells whether to spin this time. If not, sleeping at once is best: on a core of its own a
     /// spinner is of no use, and on the core of the one it waits for it is in the way.
     pub(crate) fn pays(&mut self) -> bool {
-        if self.limit >= WORTHWHILE {
+        if self.is_worthwhile() {
             return true;
         }
         self.slept += 1;

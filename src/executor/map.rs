@@ -326,7 +326,7 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Iterator for Map<'
             if let Some(taken) = self.advance() {
                 self.watch.count();
                 let Course { desk, name, .. } = &self.course;
-                return Some(taken.and_then(|outcome| desk.value_of(outcome, name())));
+                return Some(taken.and_then(|outcome| desk.value_of(outcome, name)));
             }
             if self.is_over() {
                 self.watch.end(true);

@@ -172,7 +172,8 @@ impl<'r> Frame<'r> {
     }
 
     pub(crate) fn take_result(&mut self) -> Option<ResultBytes> {
-        self.result.take()
+        // One that is not there is not moved either.
+        self.result.is_some().then(|| self.result.take())?
     }
 }
 

@@ -116,7 +116,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
         let outcome = self.take_outcome();
-        self.desk.value_of(outcome, (self.name)())
+        self.desk.value_of(outcome, self.name)
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
@@ -171,7 +171,7 @@ impl<R: Returnable> TaskHandle<R> {
         match self.desk.wait(self.index, self.generation, deadline) {
             Some(outcome) => {
                 self.index = TAKEN;
-                Ok(self.desk.value_of(outcome, (self.name)()))
+                Ok(self.desk.value_of(outcome, self.name))
             }
             None => Err(self),
         }
@@ -180,11 +180,14 @@ impl<R: Returnable> TaskHandle<R> {
 
 pub(crate) fn value_of<R: Returnable>(
     outcome: Outcome,
-    task: &'static str,
+    task: impl Fn() -> &'static str,
 ) -> Result<R, TaskError> {
-    let body = outcome.into_body(task)?;
+    let body = match outcome {
+        Outcome::Done(body) => body,
+        other => return Err(other.into_error(task())),
+    };
     let value = body.read_stable(|bytes| decode(bytes, body.attached()));
-    value.map_err(|bad| bad_result(bad, task))
+    value.map_err(|bad| bad_result(bad, task()))
 }
 
 /// Woken by the executor's supervisor. Polling after the result was returned panics, as usual.
@@ -200,7 +203,7 @@ impl<R: Returnable> Future for TaskHandle<R> {
             return Poll::Pending;
         }
         let outcome = self.take_outcome();
-        Poll::Ready(self.desk.value_of(outcome, (self.name)()))
+        Poll::Ready(self.desk.value_of(outcome, self.name))
     }
 }
 

@@ -68,6 +68,9 @@ impl std::fmt::Debug for Kept {
 /// What is said of a task whose slot no longer tells of it.
 pub(super) const OVERWRITTEN: &str = "its slot in the control segment was overwritten by a worker";
 
+/// The longest archive that comes with the slot.
+const INLINE_BYTES: u64 = (INLINE_RESULT_WORDS * 8) as u64;
+
 /// Why no worker will finish a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Loss {
@@ -187,7 +190,18 @@ pub(crate) fn discard(place: &ResultPlace, heap: &Arc<RemoteHeap>) {
 }
 
 /// Takes over an archive and what is attached to it. `None`: a place that cannot be.
+#[inline]
 fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body> {
+    if place.heap != 0 || place.attached != 0 {
+        return read_blocks(place, heap);
+    }
+    let len = place.len as usize;
+    let body = || Body::Inline { words: place.inline, len, attached: Vec::new() };
+    (place.len <= INLINE_BYTES).then(body)
+}
+
+/// As [`read_body`], where the archive or what is attached to it lies in blocks.
+fn read_blocks(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body> {
     const PLACE_BYTES: u64 = 24;
     // The table is copied, and memory behind it that nobody wrote would be made by that.
     if place.attached > RemoteHeap::blocks_max() {
@@ -200,17 +214,12 @@ fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body
         table_at.checked_add(place.attached.checked_mul(PLACE_BYTES)?)?
     };
     if place.heap == 0 {
-        if bytes > (INLINE_RESULT_WORDS * 8) as u64 {
+        if bytes > INLINE_BYTES {
             return None;
         }
-        let attached = if place.attached == 0 {
-            Vec::new()
-        } else {
-            let end = (bytes / 8) as usize;
-            attach(&place.inline[(table_at / 8) as usize..end], heap?)?
-        };
-        let len = place.len as usize;
-        return Some(Body::Inline { words: place.inline, len, attached });
+        let end = (bytes / 8) as usize;
+        let attached = attach(&place.inline[(table_at / 8) as usize..end], heap?)?;
+        return Some(Body::Inline { words: place.inline, len: place.len as usize, attached });
     }
     let heap = heap?;
     let block = Place { heap: place.heap, offset: place.offset, len: bytes };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::desk::Desk;
 use super::outcome::{Loss, Outcome};
 use crate::control::{Phase, Spin};
-use crate::sys::futex_wait;
+use crate::sys::{TICKS_A_US, futex_wait, ticks};
 
 /// The longest that a caller spins for a result. Longer waits are cheaper asleep.
 const SPIN_MOST: Duration = Duration::from_micros(50);
@@ -17,12 +17,15 @@ const SPIN_LEAST: Duration = Duration::from_micros(4);
 /// core a worker wakes up in some 50 us here; two who sleep in turns go on with that for ever, if
 /// none of them waits for the other awake.
 const WAKING_MOST: Duration = Duration::from_micros(120);
-/// A task that is waited for so soon after another is one of many in a row.
-const IN_A_ROW: Duration = Duration::from_micros(20);
+/// A task that is waited for so soon after another, by the processor's clock, is one of many in a
+/// row.
+const IN_A_ROW_TICKS: u64 = 20 * TICKS_A_US;
 
-/// How long a caller sleeps through the ends of short tasks, and how many for each worker must be
-/// queued then, so that none runs out of them meanwhile.
+/// How long a caller sleeps through the ends of short tasks, about how long that is for the
+/// processor's clock, and how many for each worker must be queued then, so that none runs out of
+/// them meanwhile.
 const DOZE: Duration = Duration::from_micros(50);
+const DOZE_TICKS: u64 = 50 * TICKS_A_US;
 const DOZE_BACKLOG: u64 = 128;
 /// So many times in a row a caller is woken for a single short task before it dozes.
 const DOZE_AFTER: u32 = 8;
@@ -42,16 +45,16 @@ struct Habits {
     awake: Spin,
     /// For one whose worker had to be woken.
     waking: Spin,
-    /// When it last waited asleep.
-    slept_until: Option<Instant>,
+    /// When it last waited asleep, in ticks.
+    slept_until: Option<u64>,
     /// How often in a row it slept for a short time only.
     short_sleeps: u32,
 }
 
 impl Habits {
-    fn slept(&mut self, since: Instant) {
-        let now = Instant::now();
-        let is_short = now.duration_since(since) < DOZE;
+    fn slept(&mut self, since: u64) {
+        let now = ticks();
+        let is_short = now.saturating_sub(since) < DOZE_TICKS;
         self.short_sleeps = if is_short { self.short_sleeps.saturating_add(1) } else { 0 };
         self.slept_until = Some(now);
     }
@@ -107,7 +110,7 @@ impl Desk {
                 && timeout != Some(Duration::ZERO)
             {
                 step!(parent "join.marked");
-                let start = Instant::now();
+                let start = ticks();
                 futex_wait(slot.futex(), word, timeout);
                 step!(parent "join.woken");
                 learn(|habits| habits.slept(start));
@@ -148,7 +151,8 @@ impl Desk {
     fn spin_while_waking(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
         learn(|Habits { waking, slept_until, .. }| {
-            let in_a_row = slept_until.take().is_some_and(|at| at.elapsed() < IN_A_ROW);
+            let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
+            let in_a_row = slept_until.take().is_some_and(is_recent);
             (in_a_row && self.has_idle_core() && waking.pays()).then(|| waking.until(done))?
         })??;
         self.try_outcome(index, generation)

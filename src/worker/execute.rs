@@ -149,7 +149,7 @@ fn call(
     len: usize,
     run: Option<&dyn Run>,
 ) -> Result<Option<ResultBytes>, Report> {
-    let address = Image::get().address_at(code).ok_or(Report::Code)?;
+    let Some(address) = Image::get().address_at(code) else { return Err(Report::Code) };
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
     // lies in this image's code.
     let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };

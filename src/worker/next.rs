@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use super::serve::Worker;
 use crate::control::Spin;
 use crate::sync::{Arc, Ordering};
+use crate::sys::{TICKS_A_US, ticks};
 
-/// A worker that slept for longer than this has run a task that came alone.
-const IN_A_ROW: Duration = Duration::from_micros(200);
+/// A worker that slept for longer than this, by the processor's clock, has run a task that came
+/// alone.
+const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
 /// So many tasks in a row from slots that rise are a stream: who has fewer under way, and joins
 /// them all, gets the latest slot a second time.
 const STREAM: u32 = 32;
@@ -31,8 +33,8 @@ pub(super) struct Search {
     searchers_max: u32,
     /// Somebody slept until the end of the latest task.
     has_woken: bool,
-    /// When it went to sleep before that task.
-    slept_at: Option<Instant>,
+    /// When it went to sleep before that task, in ticks.
+    slept_at: Option<u64>,
     /// That task's slot, and how many in a row came from higher ones.
     index: u32,
     rising: u32,
@@ -56,10 +58,17 @@ impl Search {
     /// Where nobody slept until the end of the latest task, which did not come alone, its caller is
     /// awake and may submit the next one soon. One that had to be woken wakes up for some time,
     /// perhaps on this very core.
+    ///
+    /// After a task that came alone nothing is tried out: the caller may have been put aside for
+    /// this worker when it woke it, and goes on when it sleeps.
     fn pays(&mut self) -> bool {
-        let is_in_a_row = self.slept_at.take().is_none_or(|at| at.elapsed() < IN_A_ROW);
+        let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
+        let is_in_a_row = self.slept_at.take().is_none_or(is_recent);
         let has_woken = std::mem::replace(&mut self.has_woken, true);
-        is_in_a_row && !has_woken && self.spin.is_on() || self.spin.pays()
+        if !is_in_a_row {
+            return self.spin.is_worthwhile();
+        }
+        !has_woken && self.spin.is_on() || self.spin.pays()
     }
 
     /// In a stream of tasks, which come without waiting for each other, lets a few of them gather:
@@ -126,7 +135,7 @@ impl Worker {
                 let orders = closing() || leave.load(Ordering::SeqCst) != 0;
                 orders || !ring.is_empty() || self.local.has_release()
             };
-            self.search.slept_at = Some(Instant::now());
+            self.search.slept_at = Some(ticks());
             let found = wake.sleep(self.seat, left, has_work);
             if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
                 return Next::Leave { idle: true };
@@ -150,5 +159,33 @@ impl Worker {
             wake.notify();
         }
         found
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Tells whether a worker that slept for so long before its latest task looks for the next one
+    /// awake; it finds none.
+    fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
+        search.slept_at = Some(ticks().saturating_sub(slept));
+        search.note(0, has_woken);
+        search.pays() && search.spin.until(|| None::<()>).is_none()
+    }
+
+    /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
+    /// every sixteenth task that came alone it spun there for 16 us, to find out whether tasks came
+    /// sooner now, and its caller had the result so much later.
+    #[test]
+    fn a_worker_tries_nothing_out_after_a_task_that_came_alone() {
+        let mut search = Search::new(50_000, 1);
+        let alone = 10 * IN_A_ROW_TICKS;
+        let spun: Vec<bool> = (0..200).map(|_| searches(&mut search, alone, false)).collect();
+        // It takes some misses to unlearn that waits may be short.
+        assert!(spun[0] && !spun[10..].contains(&true), "{spun:?}");
+        // Among tasks in a row it does, and stays awake for a caller that is.
+        assert!((0..32).any(|_| searches(&mut search, 0, true)));
+        assert!((0..32).all(|_| searches(&mut search, 0, false)));
     }
 }

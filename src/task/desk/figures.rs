@@ -42,7 +42,7 @@ impl Desk {
     pub(crate) fn value_of<R: Returnable>(
         &self,
         outcome: Outcome,
-        task: &'static str,
+        task: impl Fn() -> &'static str,
     ) -> Result<R, TaskError> {
         if let Outcome::Done(Body::Block { len, .. }) = &outcome {
             self.figures.decoded_bytes.fetch_add(*len as u64, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod backend;
 mod breaker;
 mod builder;
+mod counts;
 mod environment;
 mod loops;
 mod map;

@@ -6,29 +6,24 @@ use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, make_control, run_in_caller, system};
+use super::counts::{Counts, Wanted, check};
 use super::environment::{self, check_shared, worker_env};
 use super::office::Office;
 use super::seat::{Plan, Terms};
 use super::supervisor;
 use super::{Executor, store_task};
 use crate::archive::{EncodeFailure, Encoder};
-use crate::control::{Bell, INLINE_ARGS_WORDS, NO_CODE, SEATS_MAX, SLOTS_MAX};
+use crate::control::{Bell, INLINE_ARGS_WORDS, NO_CODE};
 use crate::error::{BuildError, ShareError, SubmitError};
 use crate::memory::{self, Budget, Heap, Lease, Nesting, Place, Upkeep};
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, Image};
 use crate::task::{Desk, TaskFn, code_of, name_of, store};
 
-/// Task slots unless `task_slots` says otherwise: 1 MiB of table.
-const TASK_SLOTS: u32 = 4096;
 /// The longest that a worker spins for the next task.
 const SPIN: Duration = Duration::from_micros(50);
 /// The longest spin that can be set.
 const SPIN_MAX: Duration = Duration::from_millis(100);
-/// How many workers an executor can have unless `workers_max` says otherwise.
-const WORKERS_MAX: u64 = 64;
-/// The smallest memory budget.
-const BUDGET_MIN: u64 = 1 << 20;
 
 /// Settings of an [`Executor`]. The defaults are those of [`Executor::new`].
 ///
@@ -42,11 +37,8 @@ const BUDGET_MIN: u64 = 1 << 20;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     backend: Option<Backend>,
-    workers: Option<usize>,
-    workers_max: Option<usize>,
+    wanted: Wanted,
     terms: Terms,
-    task_slots: u32,
-    budget_bytes: Option<u64>,
     retain_bytes: Option<u64>,
     huge_pages: bool,
     spin: Duration,
@@ -69,11 +61,11 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("backend", &self.backend)
-            .field("workers", &self.workers)
-            .field("workers_max", &self.workers_max)
+            .field("workers", &self.wanted.workers)
+            .field("workers_max", &self.wanted.workers_max)
             .field("terms", &self.terms)
-            .field("task_slots", &self.task_slots)
-            .field("memory_budget", &self.budget_bytes)
+            .field("task_slots", &self.wanted.task_slots)
+            .field("memory_budget", &self.wanted.budget_bytes)
             .field("retain_memory", &self.retain_bytes)
             .field("huge_pages", &self.huge_pages)
             .field("spin", &self.spin)
@@ -89,11 +81,8 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             backend: None,
-            workers: None,
-            workers_max: None,
+            wanted: Wanted::default(),
             terms: Terms::default(),
-            task_slots: TASK_SLOTS,
-            budget_bytes: None,
             retain_bytes: None,
             huge_pages: true,
             spin: SPIN,
@@ -119,7 +108,7 @@ impl Builder {
     /// Default: the cores that this process may use (affinity and cgroup limits honoured). With
     /// [`Backend::Sequential`] it is what [`Executor::workers`] returns, and nothing else.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
+        self.wanted.workers = Some(workers);
         self
     }
 
@@ -128,7 +117,7 @@ impl Builder {
     ///
     /// Each takes 1.5 KiB of `/dev/shm`.
     pub fn workers_max(mut self, workers: usize) -> Self {
-        self.workers_max = Some(workers);
+        self.wanted.workers_max = Some(workers);
         self
     }
 
@@ -159,12 +148,13 @@ impl Builder {
         self
     }
 
-    /// Sets how many tasks can be under way at a time, 1 to 1,048,576. Default 4096.
+    /// Sets how many tasks can be under way at a time, 1 to 1,048,576. Default 1024, or 8 for each
+    /// worker where that is more.
     ///
     /// Each takes 272 bytes of `/dev/shm`. `submit` sleeps while all slots hold tasks that have not
     /// ended; results that nobody has joined yet do not count.
     pub fn task_slots(mut self, slots: u32) -> Self {
-        self.task_slots = slots;
+        self.wanted.task_slots = Some(slots);
         self
     }
 
@@ -177,7 +167,7 @@ impl Builder {
     /// Default: three quarters of the memory that is available when the executor is built, or of
     /// what the cgroup's limit leaves.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
-        self.budget_bytes = Some(bytes);
+        self.wanted.budget_bytes = Some(bytes);
         self
     }
 
@@ -269,26 +259,19 @@ impl Builder {
         let backend = self.backend.map_or_else(environment::backend, Ok)?;
         let nesting = self.check_place(backend)?;
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        let workers = self.workers.map_or(u64::from(cores), |n| n as u64);
-        let budget = self.budget_bytes.unwrap_or_else(memory::default_budget);
-        check("workers", workers, 1, u64::from(SEATS_MAX))?;
-        check("task_slots", self.task_slots.into(), 1, u64::from(SLOTS_MAX))?;
-        check("memory_budget", budget, BUDGET_MIN, u64::MAX)?;
+        let Counts { workers, seats, slots, budget_bytes } = self.wanted.on(cores)?;
         check("spin (in ns)", self.spin.as_nanos() as u64, 0, SPIN_MAX.as_nanos() as u64)?;
-        let seats = self.workers_max.map_or(workers.max(WORKERS_MAX), |n| n as u64);
-        check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
-        let (workers, seats) = (workers as u32, seats as u32);
 
         // From here on the name goes with the plan.
-        let (name, control) = make_control(backend, (self.task_slots, seats), budget, nesting)?;
+        let (name, control) = make_control(backend, (slots, seats), budget_bytes, nesting)?;
         step!(parent "build.segment");
         let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
         let family = memory::new_heap_id();
-        let heap_bytes = memory::reservation_bytes(budget, 2 * u64::from(workers) + 2);
+        let heap_bytes = memory::reservation_bytes(budget_bytes, 2 * u64::from(workers) + 2);
         sys::check_space(heap_bytes * (u64::from(workers) + 1))
             .map_err(system("reserving addresses"))?;
         let upkeep = |share: u64| Upkeep {
-            retain_bytes: self.retain_bytes.unwrap_or(budget / share),
+            retain_bytes: self.retain_bytes.unwrap_or(budget_bytes / share),
             huge_pages: self.huge_pages,
         };
         let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
@@ -379,13 +362,6 @@ impl OnStart {
         };
         Ok((code, Arc::new(block.with_attached(encoded.attached))))
     }
-}
-
-fn check(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(), BuildError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(BuildError::Setting { setting, value, least, most })
 }
 
 impl Plan {

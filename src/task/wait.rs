@@ -21,22 +21,20 @@ const WAKING_MOST: Duration = Duration::from_micros(120);
 /// row.
 const IN_A_ROW_TICKS: u64 = 20 * TICKS_A_US;
 
-/// How long a caller sleeps through the ends of short tasks, about how long that is for the
-/// processor's clock, and how many for each worker must be queued then, so that none runs out of
-/// them meanwhile.
-const DOZE: Duration = Duration::from_micros(50);
-const DOZE_TICKS: u64 = 50 * TICKS_A_US;
+/// How long a caller sleeps through the ends of short tasks, at least and at most, and how many for
+/// each worker must be queued then, so that none runs out of them meanwhile.
+const DOZE_LEAST: Duration = Duration::from_micros(50);
+const DOZE_MOST: Duration = Duration::from_micros(400);
 const DOZE_BACKLOG: u64 = 128;
+/// It sleeps for longer as long as no more than this part of what was queued is taken meanwhile.
+const DOZE_SHARE: u64 = 8;
+/// The end of a sleep of less than this, by the processor's clock, was that of a short task.
+const SHORT_TICKS: u64 = 50 * TICKS_A_US;
 /// So many times in a row a caller is woken for a single short task before it dozes.
 const DOZE_AFTER: u32 = 8;
 
 thread_local! {
-    static HABITS: RefCell<Habits> = RefCell::new(Habits {
-        awake: Spin::new(SPIN_LEAST, SPIN_MOST),
-        waking: Spin::all_or_nothing(WAKING_MOST),
-        slept_until: None,
-        short_sleeps: 0,
-    });
+    static HABITS: RefCell<Habits> = RefCell::new(Habits::new());
 }
 
 /// What a thread has learned about waiting.
@@ -49,14 +47,36 @@ struct Habits {
     slept_until: Option<u64>,
     /// How often in a row it slept for a short time only.
     short_sleeps: u32,
+    /// How long it dozes next.
+    doze: Duration,
 }
 
 impl Habits {
+    fn new() -> Self {
+        Self {
+            awake: Spin::new(SPIN_LEAST, SPIN_MOST),
+            waking: Spin::all_or_nothing(WAKING_MOST),
+            slept_until: None,
+            short_sleeps: 0,
+            doze: DOZE_LEAST,
+        }
+    }
+
     fn slept(&mut self, since: u64) {
         let now = ticks();
-        let is_short = now.saturating_sub(since) < DOZE_TICKS;
+        let is_short = now.saturating_sub(since) < SHORT_TICKS;
         self.short_sleeps = if is_short { self.short_sleeps.saturating_add(1) } else { 0 };
         self.slept_until = Some(now);
+    }
+
+    /// Learns from a doze during which the backlog went from `before` to `after`.
+    fn dozed(&mut self, before: u64, after: u64) {
+        let doze = if before.saturating_sub(after) <= before / DOZE_SHARE {
+            self.doze * 2
+        } else {
+            self.doze / 2
+        };
+        self.doze = doze.clamp(DOZE_LEAST, DOZE_MOST);
     }
 }
 
@@ -161,17 +181,19 @@ impl Desk {
     /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for
     /// each of them takes more of the workers' time than the tasks do.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
-        if learn(|habits| habits.short_sleeps)? < DOZE_AFTER
-            || self.control().ring().backlog() < DOZE_BACKLOG * u64::from(self.workers())
-        {
+        let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
+        let backlog = self.control().ring().backlog();
+        if short_sleeps < DOZE_AFTER || backlog < DOZE_BACKLOG * u64::from(self.workers()) {
             return None;
         }
         let slot = &self.control().slots()[index as usize];
-        futex_wait(slot.futex(), slot.pending(generation)?, Some(DOZE));
+        futex_wait(slot.futex(), slot.pending(generation)?, Some(doze));
+        let left = self.control().ring().backlog();
         let outcome = self.try_outcome(index, generation);
-        if outcome.is_none() {
-            learn(|habits| habits.short_sleeps = 0);
-        }
+        learn(|habits| match &outcome {
+            Some(_) => habits.dozed(backlog, left),
+            None => (habits.short_sleeps, habits.doze) = (0, DOZE_LEAST),
+        });
         outcome
     }
 
@@ -192,4 +214,31 @@ impl Desk {
 /// A waker that runs inside another wait finds the habits in use: then there is nothing to learn.
 fn learn<T>(from: impl FnOnce(&mut Habits) -> T) -> Option<T> {
     HABITS.with(|habits| habits.try_borrow_mut().ok().map(|mut habits| from(&mut habits)))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_dozes_sleeps_for_longer_only_while_the_queue_stays_long() {
+        let (least, most) = (DOZE_LEAST, DOZE_MOST);
+        for (rounds, before, after, expected) in [
+            (1, 1000, 1000, 2 * least),
+            (1, 1000, 875, 2 * least),
+            (1, 1000, 874, least),
+            (3, 1000, 990, most),
+            (100, 1000, 990, most),
+            (100, 1000, 0, least),
+            // Somebody else has pushed meanwhile.
+            (1, 1000, 2000, 2 * least),
+        ] {
+            let mut habits = Habits::new();
+            (0..rounds).for_each(|_| habits.dozed(before, after));
+            assert_eq!(habits.doze, expected, "{rounds} times from {before} to {after}");
+        }
+        let mut habits = Habits { doze: most, ..Habits::new() };
+        habits.dozed(1000, 500);
+        assert_eq!(habits.doze, most / 2);
+    }
 }

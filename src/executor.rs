@@ -93,8 +93,9 @@ impl Executor {
     /// Archives a value into shared memory, once, to be passed to any number of tasks.
     ///
     /// Counts the bytes first, then writes them straight into the mapping: one copy, no buffer.
-    /// Slices of 8 MiB and more are copied by up to four threads, one for each core; with
-    /// [`Backend::Sequential`] by the caller alone.
+    /// Slices of numbers of 8 MiB and more are copied by up to four threads, one for each core,
+    /// which live as long as that takes; with [`Backend::Sequential`] by the caller alone. Large
+    /// arguments of tasks are, too, and the memory of large arrays is made ready so.
     ///
     /// # Errors
     ///

@@ -87,6 +87,7 @@ suite! {
         a_full_table_gives_the_arguments_back
         a_submitter_waits_for_a_slot
         finished_tasks_make_room_before_they_are_joined
+        a_long_queue_of_short_tasks_comes_to_its_end
         a_dropped_handle_gives_slot_and_memory_back
         what_was_submitted_is_run_before_the_end
         results_stay_valid_after_a_kill

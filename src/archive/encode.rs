@@ -42,7 +42,7 @@ impl<T: Archive + Serialize<EncodeStrategy>> Storable for T {}
 const ARCHIVE_BYTES_MAX: usize =
     if cfg!(feature = "pointer_width_64") { isize::MAX as usize } else { i32::MAX as usize };
 
-/// Slices of this size and above may be worth more threads than one.
+/// Slices from this size on may be worth several threads: the crew is asked.
 const LONG_BYTES: usize = 1 << 20;
 
 /// Writes one archive. Opaque: it is named in bounds of generic code, and made by wharf alone.

@@ -35,6 +35,12 @@ impl Gate {
         step!(parent "gate.slept");
     }
 
+    /// Sleeps for a time, or for less where others have announced themselves. Nobody is asked to
+    /// wake this thread.
+    pub(crate) fn doze(&self, time: Duration) {
+        futex_wait(&self.round, self.round.load(Ordering::Relaxed), Some(time));
+    }
+
     /// As [`Gate::sleep`], at most for a time. True: something has happened since `announce`.
     pub(crate) fn sleep_at_most(&self, round: u32, time: Duration) -> bool {
         futex_wait(&self.round, round, Some(time));

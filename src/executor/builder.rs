@@ -149,7 +149,7 @@ impl Builder {
     }
 
     /// Sets how many tasks can be under way at a time, 1 to 1,048,576. Default 1024, or 8 for each
-    /// worker where that is more.
+    /// of [`workers_max`](Self::workers_max) where that is more.
     ///
     /// Each takes 272 bytes of `/dev/shm`. `submit` sleeps while all slots hold tasks that have not
     /// ended; results that nobody has joined yet do not count.

@@ -7,8 +7,8 @@ use crate::memory;
 /// Task slots unless `task_slots` says otherwise: 256 KiB of table, which a core's cache holds and
 /// which is written in a fraction of the time that a worker takes to start.
 const TASK_SLOTS: u64 = 1024;
-/// At least so many for each worker then.
-const SLOTS_A_WORKER: u64 = 8;
+/// At least so many for each worker that there may be.
+const SLOTS_A_SEAT: u64 = 8;
 /// How many workers an executor can have unless `workers_max` says otherwise.
 const WORKERS_MAX: u64 = 64;
 /// The smallest memory budget.
@@ -37,13 +37,12 @@ impl Wanted {
     pub(super) fn on(&self, cores: u32) -> Result<Counts, BuildError> {
         let workers = self.workers.map_or(u64::from(cores), |n| n as u64);
         check("workers", workers, 1, u64::from(SEATS_MAX))?;
-        let usual = TASK_SLOTS.max(SLOTS_A_WORKER * workers);
-        let slots = self.task_slots.map_or(usual, u64::from);
+        let seats = self.workers_max.map_or(workers.max(WORKERS_MAX), |n| n as u64);
+        check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
+        let slots = self.task_slots.map_or(TASK_SLOTS.max(SLOTS_A_SEAT * seats), u64::from);
         check("task_slots", slots, 1, u64::from(SLOTS_MAX))?;
         let budget_bytes = self.budget_bytes.unwrap_or_else(memory::default_budget);
         check("memory_budget", budget_bytes, BUDGET_MIN, u64::MAX)?;
-        let seats = self.workers_max.map_or(workers.max(WORKERS_MAX), |n| n as u64);
-        check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
         let (workers, seats, slots) = (workers as u32, seats as u32, slots as u32);
         Ok(Counts { workers, seats, slots, budget_bytes })
     }
@@ -68,10 +67,15 @@ mod tests {
 
     #[test]
     fn every_worker_has_a_few_slots_unless_somebody_says_otherwise() {
-        for (workers, task_slots, expected) in
-            [(1, None, 1024), (128, None, 1024), (1024, None, 8192), (1024, Some(7), 7)]
-        {
-            let wanted = Wanted { workers: Some(workers), task_slots, ..Wanted::default() };
+        for (workers, workers_max, task_slots, expected) in [
+            (1, None, None, 1024),
+            (128, None, None, 1024),
+            (1024, None, None, 8192),
+            (2, Some(1024), None, 8192),
+            (1024, None, Some(7), 7),
+        ] {
+            let workers = Some(workers);
+            let wanted = Wanted { workers, workers_max, task_slots, ..Wanted::default() };
             assert_eq!(wanted.on(2).expect("possible counts").slots, expected, "{wanted:?}");
         }
     }

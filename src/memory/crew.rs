@@ -4,9 +4,9 @@ use std::thread;
 
 use crate::sync::{Mutex, lock};
 
-/// More threads than these gain nothing: four cores use up the memory of most machines.
+/// How many threads a block is worth at most: a few cores use up what memory gives.
 const THREADS_MAX: usize = 4;
-/// What a thread has to do at least, so that its start (50 µs) is worth it.
+/// A block is worth a thread for each so many bytes: starting one takes 50 µs.
 const PART_BYTES_MIN: usize = 4 << 20;
 
 /// How many threads fill a block, the calling one included.
@@ -44,6 +44,7 @@ impl Crew {
             return work(0, target);
         }
         let len = target.len().div_ceil(threads).next_multiple_of(unit);
+        let threads = target.len().div_ceil(len);
         let parts = Mutex::new(target.chunks_mut(len).enumerate());
         let next = || lock(&parts).next();
         let fill = || {

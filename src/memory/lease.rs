@@ -65,9 +65,10 @@ impl Lease {
     /// threads, where the heap is told so.
     pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
         assert!(bytes.len() as u64 <= self.place.len);
+        // Panics unless the heap is this process's own.
         let crew = self.crew();
-        // SAFETY: the length was just checked. The block is this process's own, mapped writable,
-        // and who has the lease alone has it.
+        // SAFETY: the length was just checked, and the heap, which this process maps writable. Who
+        // has the lease alone has the block.
         let block = unsafe { slice::from_raw_parts_mut(self.address.as_ptr(), bytes.len()) };
         crew.copy(bytes, block);
     }

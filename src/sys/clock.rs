@@ -22,8 +22,8 @@ pub(crate) const TICKS_A_US: u64 = 1000;
 #[inline]
 pub(crate) fn ticks() -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every x86-64 has the instruction, and Linux lets processes use it: the real clock is
-    // read by it, too.
+    // SAFETY: every x86-64 has the instruction, and Linux lets a process use it that has not asked
+    // for the contrary (PR_SET_TSC).
     unsafe {
         std::arch::x86_64::_rdtsc()
     }

@@ -173,7 +173,8 @@ impl<'r> Frame<'r> {
 
     pub(crate) fn take_result(&mut self) -> Option<ResultBytes> {
         // One that is not there is not moved either.
-        self.result.is_some().then(|| self.result.take())?
+        self.result.as_ref()?;
+        self.result.take()
     }
 }
 

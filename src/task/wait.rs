@@ -22,7 +22,8 @@ const WAKING_MOST: Duration = Duration::from_micros(120);
 const IN_A_ROW_TICKS: u64 = 20 * TICKS_A_US;
 
 /// How long a caller sleeps through the ends of short tasks, at least and at most, and how many for
-/// each worker must be queued then, so that none runs out of them meanwhile.
+/// each worker must be queued then, so that none runs out of them meanwhile; where the table has no
+/// room for so many, half of it.
 const DOZE_LEAST: Duration = Duration::from_micros(50);
 const DOZE_MOST: Duration = Duration::from_micros(400);
 const DOZE_BACKLOG: u64 = 128;
@@ -181,20 +182,47 @@ impl Desk {
     /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for
     /// each of them takes more of the workers' time than the tasks do.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
-        let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
-        let backlog = self.control().ring().backlog();
-        if short_sleeps < DOZE_AFTER || backlog < DOZE_BACKLOG * u64::from(self.workers()) {
-            return None;
-        }
+        let (backlog, doze) = self.may_doze()?;
         let slot = &self.control().slots()[index as usize];
         futex_wait(slot.futex(), slot.pending(generation)?, Some(doze));
         let left = self.control().ring().backlog();
         let outcome = self.try_outcome(index, generation);
-        learn(|habits| match &outcome {
-            Some(_) => habits.dozed(backlog, left),
-            None => (habits.short_sleeps, habits.doze) = (0, DOZE_LEAST),
-        });
+        match &outcome {
+            Some(_) => _ = learn(|habits| habits.dozed(backlog, left)),
+            None => self.dozed_in_vain(),
+        }
         outcome
+    }
+
+    /// As `doze`, while the table is full. False: not for this thread, or not now.
+    pub(super) fn doze_for_room(&self) -> bool {
+        let Some((backlog, doze)) = self.may_doze() else { return false };
+        self.control().gate().doze(doze);
+        let left = self.control().ring().backlog();
+        let _ = learn(|habits| habits.dozed(backlog, left));
+        true
+    }
+
+    /// Sleeps until a task has ended since the gate announced this thread.
+    pub(super) fn sleep_for_room(&self, round: u32) {
+        let start = ticks();
+        self.control().gate().sleep(round);
+        let _ = learn(|habits| habits.slept(start));
+    }
+
+    /// Tells how many tasks are queued and how long to doze, if this thread was woken for many
+    /// short tasks and many are queued.
+    fn may_doze(&self) -> Option<(u64, Duration)> {
+        let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
+        let backlog = self.control().ring().backlog();
+        let slots = self.control().slots().len() as u64;
+        let enough = (DOZE_BACKLOG * u64::from(self.workers())).min(slots / 2);
+        (short_sleeps >= DOZE_AFTER && backlog >= enough).then_some((backlog, doze))
+    }
+
+    /// Nothing has ended meanwhile: these are no short tasks.
+    pub(super) fn dozed_in_vain(&self) {
+        let _ = learn(|habits| (habits.short_sleeps, habits.doze) = (0, DOZE_LEAST));
     }
 
     fn has_ended(&self, index: u32, generation: u32) -> bool {

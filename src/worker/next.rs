@@ -33,8 +33,8 @@ pub(super) struct Search {
     searchers_max: u32,
     /// Somebody slept until the end of the latest task.
     has_woken: bool,
-    /// When it went to sleep before that task, in ticks.
-    slept_at: Option<u64>,
+    /// How long it slept before that task, in ticks.
+    slept: Option<u64>,
     /// That task's slot, and how many in a row came from higher ones.
     index: u32,
     rising: u32,
@@ -43,7 +43,7 @@ pub(super) struct Search {
 impl Search {
     pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
         let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
-        Self { spin, searchers_max, has_woken: false, slept_at: None, index: 0, rising: 0 }
+        Self { spin, searchers_max, has_woken: false, slept: None, index: 0, rising: 0 }
     }
 
     /// A task of this slot was run; somebody had to be woken at its end, or not.
@@ -62,8 +62,7 @@ impl Search {
     /// After a task that came alone nothing is tried out: the caller may have been put aside for
     /// this worker when it woke it, and goes on when it sleeps.
     fn pays(&mut self) -> bool {
-        let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
-        let is_in_a_row = self.slept_at.take().is_none_or(is_recent);
+        let is_in_a_row = self.slept.take().is_none_or(|slept| slept < IN_A_ROW_TICKS);
         let has_woken = std::mem::replace(&mut self.has_woken, true);
         if !is_in_a_row {
             return self.spin.is_worthwhile();
@@ -135,8 +134,9 @@ impl Worker {
                 let orders = closing() || leave.load(Ordering::SeqCst) != 0;
                 orders || !ring.is_empty() || self.local.has_release()
             };
-            self.search.slept_at = Some(ticks());
+            let asleep_at = ticks();
             let found = wake.sleep(self.seat, left, has_work);
+            self.search.slept = Some(ticks().saturating_sub(asleep_at));
             if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
                 return Next::Leave { idle: true };
             }
@@ -169,7 +169,7 @@ mod tests {
     /// Tells whether a worker that slept for so long before its latest task looks for the next one
     /// awake; it finds none.
     fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
-        search.slept_at = Some(ticks().saturating_sub(slept));
+        search.slept = Some(slept);
         search.note(0, has_woken);
         search.pays() && search.spin.until(|| None::<()>).is_none()
     }

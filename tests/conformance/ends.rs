@@ -111,6 +111,20 @@ pub fn finished_tasks_make_room_before_they_are_joined(backend: Backend) {
     }
 }
 
+/// Who waits for short tasks out of a long queue dozes: for room in the table, and for the results.
+pub fn a_long_queue_of_short_tasks_comes_to_its_end(backend: Backend) {
+    for slots in [1, 2, 8, 64, 1024] {
+        let executor = builder(backend).task_slots(slots).build().unwrap();
+        for n in 0..4u64 {
+            let submit = |k| executor.submit(square, (n + k,)).unwrap();
+            let tasks: Vec<_> = (0..2000).map(submit).collect();
+            for (k, task) in (0..).zip(tasks) {
+                assert_eq!(task.join().unwrap(), (n + k) * (n + k), "{slots} slots");
+            }
+        }
+    }
+}
+
 pub fn a_dropped_handle_gives_slot_and_memory_back(backend: Backend) {
     let budget = 32 * LARGE;
     let executor = builder(backend).task_slots(4).memory_budget(budget).build().unwrap();

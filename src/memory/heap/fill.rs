@@ -50,7 +50,7 @@ impl Heap {
     /// It lies inside a block that the caller has alone, in this process and in any other.
     #[expect(clippy::mut_from_ref, reason = "the caller has the block, the heap does not")]
     unsafe fn bytes(&self, offset: u64, len: u64) -> &mut [u8] {
-        // SAFETY: blocks lie inside the mapping.
+        // SAFETY: the caller promises a part of a block, which `allocate` put inside the mapping.
         let start = unsafe { self.base().add(offset as usize) };
         // SAFETY: as above; mapped memory reads as some bytes, and nobody else has these.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), len as usize) }

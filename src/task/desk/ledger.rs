@@ -111,7 +111,8 @@ impl Ledger {
         (word & STATE == POSTED).then_some((word >> GENERATION_SHIFT) as u32)
     }
 
-    /// Tells whether a slot was ever taken. Where not, nobody has held its record's lock.
+    /// Tells whether a slot was ever taken. Where not, nobody has read an outcome under its
+    /// record's lock.
     pub(super) fn is_used(&self, index: usize) -> bool {
         self.0[index].load(Ordering::Acquire) != IDLE
     }

@@ -28,9 +28,15 @@ impl Desk {
                 Err(Unavailable::Full) => {}
                 result => return result,
             }
+            if self.doze_for_room() {
+                match self.try_draft() {
+                    Err(Unavailable::Full) => self.dozed_in_vain(),
+                    result => return result,
+                }
+            }
             let round = self.control.gate().announce();
             match self.try_draft() {
-                Err(Unavailable::Full) => self.control.gate().sleep(round),
+                Err(Unavailable::Full) => self.sleep_for_room(round),
                 result => return result,
             }
         }

@@ -81,7 +81,7 @@ fn round_trips(table: &mut Table) {
         ],
     );
     let names = ["spin", "spin 20 us then futex"];
-    beside(table, "round trip, worker awake", &awake, &names, Floor::AtMost(3e-6));
+    beside(table, "round trip, worker awake", &awake, &names, Floor::AtMost(0.5e-6));
 
     let idle = in_turns(
         rounds,
@@ -89,7 +89,7 @@ fn round_trips(table: &mut Table) {
             one.round(Mode::Futex, |trip| round(0, idles, IDLE, trip))
         }],
     );
-    beside(table, "round trip after 1 ms idle", &idle, &["futex"], Floor::RatioAtMost(1.5));
+    beside(table, "round trip after 1 ms idle", &idle, &["futex"], Floor::RatioAtMost(1.15));
 
     let asleep = in_turns(
         rounds,
@@ -229,7 +229,8 @@ fn throughput(table: &mut Table) {
     table.unit(Unit::TasksPerSecond);
     for (name, costs) in names.iter().zip(&results) {
         let threads = Some(("rayon scope.spawn", rate(&results[3])));
-        table.row(&format!("{tasks} tasks: {name}"), rate(costs), threads, Floor::AtLeast(1e6));
+        let what = format!("{tasks} tasks: {name}");
+        table.row(&what, rate(costs), threads, Floor::RatioAtLeast(1.0));
     }
     table.unit(Unit::Seconds);
     for (name, costs) in names.iter().zip(&results) {

@@ -44,8 +44,8 @@ fn main() {
     let [build, one, both, replaced] = &results[..] else { unreachable!("four subjects ran") };
     let of = |rounds: &[f64]| Summary::of(rounds.iter().copied());
     let (one, both) = (Some(("a bare process", of(one))), Some(("two bare processes", of(both))));
-    table.row("build to first result", of(build), one, Floor::AtMost(10e-3));
-    table.row("build to first result", of(build), both, Floor::AtMost(10e-3));
+    table.row("build to first result", of(build), one, Floor::AtMost(2.4e-3));
+    table.row("build to first result", of(build), both, Floor::AtMost(2.4e-3));
     table.row("shutdown", of(&shutdowns), None, Floor::None);
     table.row("abort to successor's first result", of(replaced), one, Floor::None);
     table.print();

@@ -86,5 +86,5 @@ fn show(table: &mut Table, curves: &[Vec<(f64, Vec<f64>)>; 2]) {
     };
     table.unit(Unit::Seconds);
     let raw = Some(("rayon scope.spawn", halves(theirs)));
-    table.row("METG(50 %) of single tasks", halves(ours), raw, Floor::AtMost(1e-6));
+    table.row("METG(50 %) of single tasks", halves(ours), raw, Floor::AtMost(0.3e-6));
 }

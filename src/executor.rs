@@ -114,15 +114,15 @@ impl Executor {
             |encoder| encoder.value(value).map(drop),
             |len| self.allocate(len),
         )?;
-        let block = match encoded.block {
+        let len = encoded.len;
+        event!(DEBUG "shared", bytes = len);
+        let lease = match encoded.into_block() {
             Some(block) => block,
             // A type without bytes still needs an address.
             None => self.allocate(1)?,
         };
-        event!(DEBUG "shared", bytes = encoded.len);
-        let lease = block.with_attached(encoded.attached);
         // SAFETY: the block holds the archive of `value` that was just encoded, `len` bytes long.
-        Ok(unsafe { Shared::from_lease(Arc::new(lease), encoded.len) })
+        Ok(unsafe { Shared::from_lease(Arc::new(lease), len) })
     }
 
     /// Creates an array of `len` zeros in shared memory, to be filled in place.
@@ -271,10 +271,10 @@ impl Executor {
             return Ok(());
         }
         supervisor.join().map_err(|_| ShutdownError::Supervisor)?;
-        match self.desk.broken().filter(|_| !self.office.is_killed()) {
-            Some(reason) => Err(ShutdownError::Broken { reason: reason.to_string() }),
-            None => Ok(()),
+        if self.desk.is_broken() && !self.office.is_killed() {
+            return Err(ShutdownError::Broken { reason: self.desk.reason() });
         }
+        Ok(())
     }
 
     fn allocate(&self, len: u64) -> Result<Lease, ShareError> {

@@ -1,6 +1,5 @@
 //! Reading archives: checking what a worker wrote, and turning it back into values.
 
-use std::any::{Any, TypeId};
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -16,6 +15,7 @@ use rkyv::{Archive, Deserialize};
 
 use super::array::expecting;
 use super::encode::Storable;
+use super::number::number;
 use crate::memory::{Lease, Place};
 use crate::sync::Arc;
 
@@ -124,35 +124,6 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
     unsafe { access_unchecked::<T::Archived>(bytes) }
 }
 
-/// The value of a number, or of nothing, which any bytes of its length are. `None`: a `T` is
-/// neither, or the length is another.
-///
-/// A result that a caller slept for finds caches cold: all that the usual way would touch in order
-/// to check nothing costs as much as the rest of a join. Which type it is, is known when this is
-/// compiled.
-#[inline]
-fn number<T: 'static>(bytes: &[u8]) -> Option<T> {
-    macro_rules! try_each {
-        ($($number:ty),*) => {$(
-            if TypeId::of::<T>() == TypeId::of::<$number>() {
-                return retyped(<$number>::from_le_bytes(bytes.try_into().ok()?));
-            }
-        )*};
-    }
-    if TypeId::of::<T>() == TypeId::of::<()>() && bytes.is_empty() {
-        return retyped(());
-    }
-    try_each!(f64, f32, u64, i64, u32, i32, u16, i16, u8, i8, u128, i128);
-    None
-}
-
-/// The same value, if `T` is its type.
-#[inline]
-fn retyped<T: 'static, N: 'static>(value: N) -> Option<T> {
-    let mut value = Some(value);
-    (&mut value as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
-}
-
 /// Checks an archive and turns it into a value.
 pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
     if let Some(number) = number(bytes) {
@@ -166,54 +137,6 @@ pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Re
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    fn check_number<T>(value: T)
-    where
-        T: Returnable + PartialEq + fmt::Debug + Clone,
-        T: for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    rkyv::util::AlignedVec,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::Error,
-                >,
-            >,
-    {
-        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&value).expect("it is encoded");
-        assert_eq!(number::<T>(&bytes), Some(value.clone()), "as it lies there");
-        assert_eq!(decode::<T>(&bytes, &[]).expect("it decodes"), value);
-        // What a worker gone wild says of its length: the usual way decides.
-        let [more, less] = [bytes.len() + 1, bytes.len().saturating_sub(1)];
-        let mut longer = rkyv::util::AlignedVec::<16>::new();
-        longer.resize(more, 0);
-        assert_eq!(number::<T>(&longer), None);
-        assert_eq!(decode::<T>(&bytes[..less], &[]).is_ok(), bytes.is_empty());
-    }
-
-    #[test]
-    fn a_number_is_read_as_rkyv_writes_it_and_of_no_other_length() {
-        check_number(());
-        check_number(0x81u8);
-        check_number(-3i8);
-        check_number(0x1234u16);
-        check_number(i16::MIN);
-        check_number(0x1234_5678u32);
-        check_number(i32::MIN + 1);
-        check_number(0x1234_5678_9abc_def0u64);
-        check_number(i64::MIN + 1);
-        check_number(-1.5f32);
-        check_number(1e300f64);
-        check_number(u128::MAX - 1);
-        check_number(i128::MIN + 1);
-    }
-
-    #[test]
-    fn what_is_no_number_goes_the_usual_way() {
-        assert_eq!(number::<bool>(&[1]), None);
-        assert_eq!(number::<char>(&[65, 0, 0, 0]), None);
-        assert_eq!(number::<usize>(&7u64.to_le_bytes()), None);
-        assert_eq!(number::<Option<u8>>(&[7]), None);
-        assert!(decode::<bool>(&[2], &[]).is_err());
-    }
 
     /// As derived code of a recursive type is written.
     #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]

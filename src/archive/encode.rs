@@ -55,6 +55,13 @@ pub struct Encoder {
     /// The second pass: what does not fit is an error, and not just counted.
     exact: bool,
     family: u64,
+    /// Made when it is needed: numbers need none of it.
+    extras: Option<Box<Extras>>,
+}
+
+/// What only some values need.
+#[derive(Default)]
+struct Extras {
     sharing: Share,
     attached: Vec<Arc<Lease>>,
     /// The blocks before this one belong to other values than the present one.
@@ -70,13 +77,36 @@ impl fmt::Debug for Encoder {
     }
 }
 
-/// A finished archive: in the inline words if it fits there, else in the block.
+/// A finished archive.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) len: u64,
-    pub(crate) block: Option<Lease>,
-    /// What the archive refers to, to be kept as long as it is.
+    /// `None`: it fits into the inline words, and refers to nothing.
+    pub(crate) blocks: Option<Box<Blocks>>,
+}
+
+/// The memory that belongs to an archive.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    /// Where the archive lies, if not in the inline words.
+    pub(crate) own: Option<Lease>,
+    /// What it refers to, to be kept as long as it is.
     pub(crate) attached: Vec<Arc<Lease>>,
+}
+
+impl Encoded {
+    fn of(len: usize, own: Option<Lease>, attached: Vec<Arc<Lease>>) -> Self {
+        let holds_memory = own.is_some() || !attached.is_empty();
+        let blocks = holds_memory.then(|| Box::new(Blocks { own, attached }));
+        Self { len: len as u64, blocks }
+    }
+
+    /// The archive's block, which keeps what it refers to. `None`: it has no bytes, or lies in the
+    /// inline words.
+    pub(crate) fn into_block(self) -> Option<Lease> {
+        let Blocks { own, attached } = *self.blocks?;
+        Some(own?.with_attached(attached))
+    }
 }
 
 /// Runs `body` over an encoder: once if the archive fits into `inline`, else a second time into the
@@ -91,7 +121,7 @@ pub(crate) fn encode(
     encoder.run(&body)?;
     let len = encoder.position;
     if len <= encoder.capacity {
-        return Ok(Encoded { len: len as u64, block: None, attached: encoder.attached });
+        return Ok(Encoded::of(len, None, encoder.into_attached()));
     }
     let block = allocate(len as u64)?;
     encoder.restart(&block, len);
@@ -99,32 +129,30 @@ pub(crate) fn encode(
     if encoder.position != len {
         return Err(changed_size());
     }
-    Ok(Encoded { len: len as u64, block: Some(block), attached: encoder.attached })
+    Ok(Encoded::of(len, Some(block), encoder.into_attached()))
 }
 
 impl Encoder {
     fn over(start: *mut u8, capacity: usize, family: u64) -> Self {
-        Self {
-            start,
-            capacity,
-            crew: Crew::ALONE,
-            position: 0,
-            exact: false,
-            family,
-            sharing: Share::new(),
-            attached: Vec::new(),
-            fresh: 0,
-            encoded: VecDeque::new(),
-            failure: None,
-        }
+        Self { start, capacity, crew: Crew::ALONE, position: 0, exact: false, family, extras: None }
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    fn into_attached(self) -> Vec<Arc<Lease>> {
+        self.extras.map_or_else(Vec::new, |extras| extras.attached)
     }
 
     fn restart(&mut self, block: &Lease, capacity: usize) {
         (self.start, self.capacity, self.position) = (block.address().as_ptr(), capacity, 0);
         self.crew = block.crew();
         self.exact = true;
-        self.sharing.clear();
-        self.attached.clear();
+        if let Some(extras) = &mut self.extras {
+            extras.sharing.clear();
+            extras.attached.clear();
+        }
     }
 
     fn run(
@@ -135,7 +163,7 @@ impl Encoder {
     }
 
     fn failure_of(&mut self, error: BoxedError) -> ShareError {
-        let failure = self.failure.take();
+        let failure = self.extras().failure.take();
         failure.unwrap_or_else(|| ShareError::Encode { cause: error.to_string() })
     }
 
@@ -171,7 +199,8 @@ impl Encoder {
 
     /// Writes the places of all blocks that are kept, three words each.
     pub(crate) fn table(&mut self) -> Result<(), BoxedError> {
-        let places: Vec<u64> = (self.attached.iter().map(|lease| lease.place()))
+        let Some(extras) = &self.extras else { return Ok(()) };
+        let places: Vec<u64> = (extras.attached.iter().map(|lease| lease.place()))
             .flat_map(|place| [place.heap, place.offset, place.len])
             .collect();
         if places.is_empty() { Ok(()) } else { self.words(&places).map(drop) }
@@ -190,8 +219,9 @@ impl Encoder {
     /// Keeps a block as long as the archive. It must belong to the same executor.
     pub(crate) fn attach(&mut self, lease: &Arc<Lease>) -> Result<(), BoxedError> {
         self.admit(lease.family())?;
-        if !self.attached[self.fresh..].iter().any(|kept| Arc::ptr_eq(kept, lease)) {
-            self.attached.push(Arc::clone(lease));
+        let Extras { attached, fresh, .. } = self.extras();
+        if !attached[*fresh..].iter().any(|kept| Arc::ptr_eq(kept, lease)) {
+            attached.push(Arc::clone(lease));
         }
         Ok(())
     }
@@ -223,7 +253,7 @@ impl Encoder {
     /// Ends the encoding with an error that reaches the caller as it is.
     pub(crate) fn fail(&mut self, failure: ShareError) -> BoxedError {
         let error = BoxedError::new(failure.clone());
-        self.failure.get_or_insert(failure);
+        self.extras().failure.get_or_insert(failure);
         error
     }
 
@@ -233,7 +263,7 @@ impl Encoder {
         encode: impl FnOnce() -> Result<Vec<u8>, ShareError>,
     ) -> Result<Vec<u8>, BoxedError> {
         if self.exact {
-            let remembered = self.encoded.pop_front();
+            let remembered = self.extras().encoded.pop_front();
             return remembered.ok_or_else(|| self.fail(changed_size()));
         }
         encode().map_err(|failure| self.fail(failure))
@@ -242,7 +272,7 @@ impl Encoder {
     /// Remembers what `once` returned, for the second pass.
     pub(crate) fn remember(&mut self, bytes: Vec<u8>) {
         if !self.exact {
-            self.encoded.push_back(bytes);
+            self.extras().encoded.push_back(bytes);
         }
     }
 }
@@ -260,6 +290,9 @@ impl Writer<BoxedError> for Encoder {
         let end = self.position.saturating_add(bytes.len());
         if end > self.capacity {
             return self.count_or_refuse(end);
+        }
+        if bytes.is_empty() {
+            return Ok(());
         }
         // SAFETY: `position` is at most `capacity`, which is the size of the memory at `start`.
         let target = unsafe { self.start.add(self.position) };
@@ -294,11 +327,11 @@ unsafe impl Allocator<BoxedError> for Encoder {
 
 impl Sharing<BoxedError> for Encoder {
     fn start_sharing(&mut self, address: usize) -> SharingState {
-        Sharing::<BoxedError>::start_sharing(&mut self.sharing, address)
+        Sharing::<BoxedError>::start_sharing(&mut self.extras().sharing, address)
     }
 
     fn finish_sharing(&mut self, address: usize, position: usize) -> Result<(), BoxedError> {
-        self.sharing.finish_sharing(address, position)
+        self.extras().sharing.finish_sharing(address, position)
     }
 }
 

@@ -3,24 +3,26 @@
 //! ```text
 //!            publish        claim             finish
 //!   Free -> Draft -> Ready <------> Running(w) ----> Done | Failed
-//!    ^        ^        |     retry     | doom            |
-//!    |        |        |            Doomed(w)            |
-//!    |        |        |               | w died          |
-//!    |        |        +---------------+------> Lost     |  collect
-//!    |        +------------------------------------+-----+
-//!    +----------- the drafter is done, generation + 1
+//!    ^                 |     retry     | doom            |
+//!    |                 |            Doomed(w)            |
+//!    |                 |               | w died          |
+//!    |                 +---------------+------> Lost     |
+//!    +------- collect, generation + 1 ------------+------+
 //! ```
 //!
 //! Every change is one compare-and-swap or one store by the only one who may change the word then.
+//! In the parent, its ledger says who that is while a slot is filled or collected.
 //! The claim writes the owner in the same instruction.
 
 mod loss;
 mod note;
+mod result;
 mod span;
 mod stamp;
 mod token;
 
 pub(crate) use note::NOTED_ARGS_WORDS;
+pub(crate) use result::ResultPlace;
 pub(crate) use span::{SPAN_MAX, Span};
 pub(crate) use token::{Collected, Draft, Running};
 
@@ -87,24 +89,6 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn is_inline(&self) -> bool {
         self.len <= (INLINE_ARGS_WORDS * 8) as u64
-    }
-}
-
-/// Where a result lies: in a worker's heap, or (heap 0) in these words.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ResultPlace {
-    pub(crate) heap: u64,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-    /// How many blocks belong to the result besides its own; they are listed behind it.
-    pub(crate) attached: u64,
-    pub(crate) inline: [u64; INLINE_RESULT_WORDS],
-}
-
-impl ResultPlace {
-    /// Tells whether memory belongs to the result besides the slot.
-    pub(crate) fn holds_memory(&self) -> bool {
-        self.heap != 0 || self.attached != 0
     }
 }
 
@@ -250,20 +234,43 @@ impl Slot {
         }
     }
 
-    /// Parent: takes a finished task's slot in order to read and free it. One taker wins.
+    /// Parent: a finished task's slot, to be read and freed by the caller, who alone may do so,
+    /// whatever its word says meanwhile.
+    pub(crate) fn ended(&self, generation: u32) -> Option<Collected<'_>> {
+        self.ended_with(generation, 0)
+    }
+
+    /// Parent: as `ended`, if nobody holds a handle.
+    pub(crate) fn ended_detached(&self, generation: u32) -> Option<Collected<'_>> {
+        self.ended_with(generation, DETACHED)
+    }
+
+    fn ended_with(&self, generation: u32, flags: u64) -> Option<Collected<'_>> {
+        // PAIRS result-visible: the collector sees what the worker wrote before it finished.
+        let word = self.word.load(Ordering::Acquire);
+        let is_it = generation_of(word) == word_of(generation) && word & flags == flags;
+        let ending = ending_of(word).filter(|_| is_it)?;
+        // Made only now: one that is made and dropped frees the slot.
+        Some(Collected::of(self, word, ending))
+    }
+
+    /// Parent: as `ended`, by the word alone, as models do, which keep no ledger. One taker wins.
+    #[cfg(test)]
     pub(crate) fn collect(&self, generation: u32) -> Option<Collected<'_>> {
         self.take(|word| generation_of(word) == word_of(generation) && ending_of(word).is_some())
+    }
+
+    /// Parent: frees a slot that the caller alone may take, whatever its word says now.
+    pub(crate) fn free(&self, generation: u32) {
+        // PAIRS slot-free.
+        self.word.store(word_of(generation) | FREE, Ordering::Release);
+        step!(parent "slot.free");
     }
 
     /// Parent: as `collect`, whatever task it is.
     #[cfg(test)]
     pub(crate) fn collect_any(&self) -> Option<Collected<'_>> {
         self.take(|word| ending_of(word).is_some())
-    }
-
-    /// Parent: as `collect`, if nobody holds a handle.
-    pub(crate) fn collect_detached(&self, generation: u32) -> Option<Collected<'_>> {
-        self.take(|word| generation_of(word) == word_of(generation) && word & DETACHED != 0)
     }
 
     /// Tells whether a thread of the parent has announced that it sleeps on the slot.
@@ -296,6 +303,7 @@ impl Slot {
         Word::LowHalf(&self.word)
     }
 
+    #[cfg(test)]
     fn take(&self, which: impl Fn(u64) -> bool) -> Option<Collected<'_>> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -309,45 +317,11 @@ impl Slot {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    step!(parent "slot.take");
                     return Some(Collected::of(self, word, ending));
                 }
                 Err(seen) => word = seen,
             }
         }
-    }
-
-    fn write_result(&self, place: &ResultPlace) {
-        self.result_heap.store(place.heap, Ordering::Relaxed);
-        step!(worker "result.heap");
-        self.result_offset.store(place.offset, Ordering::Relaxed);
-        step!(worker "result.offset");
-        self.result_len.store(place.len, Ordering::Relaxed);
-        step!(worker "result.len");
-        self.result_attached.store(place.attached, Ordering::Relaxed);
-        step!(worker "result.attached");
-        if place.heap == 0 && place.len | place.attached != 0 {
-            for (cell, word) in self.inline_result.iter().zip(&place.inline) {
-                cell.store(*word, Ordering::Relaxed);
-                step!(worker "result.word");
-            }
-        }
-    }
-
-    fn read_result(&self) -> ResultPlace {
-        let mut place = ResultPlace {
-            heap: self.result_heap.load(Ordering::Relaxed),
-            offset: self.result_offset.load(Ordering::Relaxed),
-            len: self.result_len.load(Ordering::Relaxed),
-            attached: self.result_attached.load(Ordering::Relaxed),
-            inline: [0; INLINE_RESULT_WORDS],
-        };
-        if place.heap == 0 && place.len | place.attached != 0 {
-            for (word, cell) in place.inline.iter_mut().zip(&self.inline_result) {
-                *word = cell.load(Ordering::Relaxed);
-            }
-        }
-        place
     }
 }
 

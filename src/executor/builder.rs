@@ -13,7 +13,7 @@ use super::seat::{Plan, Terms};
 use super::supervisor;
 use super::{Executor, store_task};
 use crate::archive::{EncodeFailure, Encoder};
-use crate::control::{Bell, INLINE_ARGS_WORDS, NO_CODE};
+use crate::control::{Bell, NO_CODE};
 use crate::error::{BuildError, ShareError, SubmitError};
 use crate::memory::{self, Budget, Heap, Lease, Nesting, Place, Upkeep};
 use crate::sync::{Arc, Mutex};
@@ -346,21 +346,14 @@ impl OnStart {
     fn store(self, desk: &Desk) -> Result<(u64, Arc<Lease>), BuildError> {
         let refused = SubmitError::NotInImage { task: self.task };
         let code = self.code.ok_or(BuildError::OnStartArguments(refused))?;
-        let mut inline = [0; INLINE_ARGS_WORDS];
-        let stored = store_task(desk, &mut inline, self.store);
         let failed = |error: ShareError| BuildError::OnStartArguments(error.into());
-        let encoded = stored.map_err(failed)?;
-        let heap = desk.heap();
-        let block = match encoded.block {
+        let stored = store_task(desk, &mut [], self.store).map_err(failed)?;
+        let block = match stored.into_block() {
             Some(block) => block,
-            None => {
-                let grant = heap.allocate(encoded.len).map_err(|e| failed(e.into()))?;
-                let mut block = Lease::own(heap, grant);
-                block.copy_from(&bytemuck::cast_slice(&inline)[..encoded.len as usize]);
-                block
-            }
+            // Nothing, too, is read from somewhere.
+            None => Lease::own(desk.heap(), desk.heap().allocate(1).map_err(|e| failed(e.into()))?),
         };
-        Ok((code, Arc::new(block.with_attached(encoded.attached))))
+        Ok((code, Arc::new(block)))
     }
 }
 

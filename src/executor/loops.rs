@@ -237,8 +237,7 @@ impl Executor {
         let body = |encoder: &mut Encoder| store::<F, M, _>(&args, encoder);
         let encoded = encode(&mut [], self.desk.heap().family(), body, |len| self.allocate(len));
         let encoded = encoded.map_err(SubmitError::from)?;
-        let block = encoded.block.expect("there is an array at least, and so a block");
-        Ok(block.with_attached(encoded.attached))
+        Ok(encoded.into_block().expect("there is an array at least, and so a block"))
     }
 }
 

@@ -196,8 +196,8 @@ impl Executor {
             |encoder| constants.store(encoder),
             |len| self.allocate(len),
         )?;
-        let block = encoded.block.expect("positions have bytes, and there is no other place");
-        Ok(Some(Arc::new(block.with_attached(encoded.attached))))
+        let block = encoded.into_block();
+        Ok(Some(Arc::new(block.expect("positions have bytes, and there is no other place"))))
     }
 }
 
@@ -303,7 +303,7 @@ impl<I: Iterator<Item: Argument>, R, P: Observer> Map<'_, I, R, P> {
     /// The error of a fork, once.
     fn fork_error(&mut self) -> Option<TaskError> {
         self.feed.close();
-        let error = Outcome::Lost(Loss::Forked).into_error(self.course.name());
+        let error = Outcome::lost(Loss::Forked).into_error(self.course.name());
         (!std::mem::replace(&mut self.forked, true)).then_some(error)
     }
 

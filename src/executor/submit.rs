@@ -6,9 +6,7 @@ use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{ShareError, SubmitError, TrySubmitError};
 use crate::memory::Lease;
 use crate::sync::Arc;
-use crate::task::{
-    Desk, TaskFn, TaskHandle, TaskOptions, Unavailable, Vacancy, code_of, namer_of, store,
-};
+use crate::task::{Desk, TaskFn, TaskHandle, TaskOptions, Unavailable, code_of, namer_of, store};
 
 impl Executor {
     /// Gives a task to the workers.
@@ -69,27 +67,30 @@ impl Executor {
         span!(TRACE "submit", task = name());
         let code = code_of(f).ok_or_else(|| SubmitError::NotInImage { task: name() })?;
         // Kept while this waits for memory: to give it back calls all who wait, this thread too.
-        let refused = |unavailable| refusal(unavailable, name());
-        let mut vacancy = self.desk.vacancy(self.desk.draft().map_err(refused)?);
-        if let Some(limit) = options.deadline {
-            vacancy.limit(limit);
-        }
-        let mut announced = None;
-        loop {
-            match self.post::<F, M, A>(&mut vacancy, code, &args, options.retries) {
-                Ok((index, generation)) => {
-                    let task = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
-                    // Not by returning: if an argument's destructor panicked then, what is about
-                    // to be returned would not be dropped.
-                    drop(args);
-                    return Ok(match options.deadline {
-                        None => task,
-                        Some(limit) => task.deadline(limit),
-                    });
-                }
+        let refused = |unavailable| refusal(&self.desk, unavailable, name());
+        let draft = self.desk.draft().map_err(refused)?;
+        let (mut inline, mut announced) = ([0; INLINE_ARGS_WORDS], None);
+        let encoded = loop {
+            match self.store::<F, M, A>(&args, &mut inline) {
+                Ok(encoded) => break encoded,
                 Err(error) => announced = self.wait_for_memory(error, announced)?,
             }
+        };
+        if options.retries > 0 {
+            self.desk.allow_retries(draft.index(), options.retries);
         }
+        if let Some(limit) = options.deadline {
+            self.desk.limit_calling(draft.index(), limit);
+        }
+        let (index, generation) = self.desk.post(draft, code, &inline, encoded);
+        let task = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
+        // Not by returning: if an argument's destructor panicked then, what is about to be returned
+        // would not be dropped.
+        drop(args);
+        Ok(match options.deadline {
+            None => task,
+            Some(limit) => task.deadline(limit),
+        })
     }
 
     /// As [`submit`](Self::submit), but never sleeps: gives the arguments back instead.
@@ -113,18 +114,21 @@ impl Executor {
             let error = SubmitError::NotInImage { task: name() };
             return Err(TrySubmitError::Refused { args, error });
         };
-        let mut vacancy = match self.desk.try_draft() {
-            Ok(found) => self.desk.vacancy(found),
+        let draft = match self.desk.try_draft() {
+            Ok(draft) => draft,
             Err(Unavailable::Full) => {
                 let slots = self.desk.control().slots().len() as u32;
                 return Err(TrySubmitError::Full { args, slots });
             }
             Err(other) => {
-                return Err(TrySubmitError::Refused { args, error: refusal(other, name()) });
+                let error = refusal(&self.desk, other, name());
+                return Err(TrySubmitError::Refused { args, error });
             }
         };
-        match self.post::<F, M, A>(&mut vacancy, code, &args, 0) {
-            Ok((index, generation)) => {
+        let mut inline = [0; INLINE_ARGS_WORDS];
+        match self.store::<F, M, A>(&args, &mut inline) {
+            Ok(encoded) => {
+                let (index, generation) = self.desk.post(draft, code, &inline, encoded);
                 let handle = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
                 // As in `submit_with`.
                 drop(args);
@@ -134,22 +138,16 @@ impl Executor {
         }
     }
 
-    /// Stores the arguments and hands the task to the workers. Returns its slot and generation.
-    fn post<F: TaskFn<M, A>, M, A>(
+    /// Stores the arguments.
+    fn store<F: TaskFn<M, A>, M, A>(
         &self,
-        vacancy: &mut Vacancy<'_>,
-        code: u64,
         args: &A,
-        retries: u32,
-    ) -> Result<(u32, u32), ShareError> {
+        inline: &mut [u64; INLINE_ARGS_WORDS],
+    ) -> Result<Encoded, ShareError> {
         if F::ARGUMENTS == 0 {
-            let (index, draft) = vacancy.fill(retries);
-            return Ok((index, self.desk.post_bare(index, draft, code)));
+            return Ok(Encoded::default());
         }
-        let mut inline = [0; INLINE_ARGS_WORDS];
-        let encoded = store_task(&self.desk, &mut inline, |to| store::<F, M, A>(args, to))?;
-        let (index, draft) = vacancy.fill(retries);
-        Ok((index, self.desk.post(index, draft, code, &inline, encoded)))
+        store_task(&self.desk, inline, |to| store::<F, M, A>(args, to))
     }
 
     /// Sleeps until a task gives argument memory back; an error where none will.
@@ -182,10 +180,10 @@ impl Executor {
     }
 }
 
-pub(super) fn refusal(unavailable: Unavailable, task: &'static str) -> SubmitError {
+pub(super) fn refusal(desk: &Desk, unavailable: Unavailable, task: &'static str) -> SubmitError {
     match unavailable {
         Unavailable::Nested => SubmitError::Nested { task },
-        Unavailable::Broken(reason) => SubmitError::Broken { reason: reason.to_string() },
+        Unavailable::Broken => SubmitError::Broken { reason: desk.reason() },
         Unavailable::Full => SubmitError::Broken { reason: "the task table is full".to_owned() },
     }
 }
@@ -193,7 +191,7 @@ pub(super) fn refusal(unavailable: Unavailable, task: &'static str) -> SubmitErr
 /// Encodes a task's arguments: inline where they fit, else in a block of the argument heap.
 pub(super) fn store_task(
     desk: &Desk,
-    inline: &mut [u64; INLINE_ARGS_WORDS],
+    inline: &mut [u64],
     body: impl Fn(&mut Encoder) -> Result<(), EncodeFailure>,
 ) -> Result<Encoded, ShareError> {
     let heap = desk.heap();

@@ -123,7 +123,7 @@ impl Supervisor {
             self.kill_condemned();
             let vacant = self.note_vacancies();
             let queued = if orders.closing || vacant { self.desk.count_queued() } else { 0 };
-            let hopeless = self.desk.broken().is_some();
+            let hopeless = self.desk.is_broken();
             let wanted = !hopeless && (!orders.closing || queued > 0);
             let pause = if wanted { self.fill_seats(queued) } else { None };
             let empty = self.processes().next().is_none();

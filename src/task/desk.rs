@@ -3,6 +3,8 @@
 mod batches;
 mod caller;
 mod care;
+mod collect;
+mod draft;
 mod figures;
 mod ledger;
 mod limits;
@@ -10,26 +12,26 @@ mod loops;
 mod queue;
 mod record;
 mod room;
-mod vacancy;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 pub(crate) use caller::Caller;
 use caller::Calling;
+pub(crate) use draft::Drafted;
+use draft::Posting;
 use figures::Figures;
-use ledger::Weight::{Heavy, Light};
-use ledger::{Drafted, Ledger, Posting};
+use ledger::Ledger;
+use ledger::Weight::{self, Heavy, Light};
 use limits::Timed;
 pub(crate) use loops::OwnedCursor;
 use loops::{Cursors, Note};
-use record::{Entry, Held, Record};
-pub(crate) use vacancy::Vacancy;
+use record::{Entry, Record};
 
 use super::batch::Batch;
 use super::outcome::{Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
-use crate::control::{Bell, Collected, Control, Ending, INLINE_ARGS_WORDS, Phase};
+use crate::control::{Bell, Control, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, RemoteHeap};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
 
@@ -94,10 +96,11 @@ impl Watcher {
 }
 
 /// Why there is no slot.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Unavailable {
     Full,
-    Broken(Arc<str>),
+    /// [`Desk::reason`] says why.
+    Broken,
     /// This thread runs a task that must not use the executor.
     Nested,
 }
@@ -168,86 +171,42 @@ impl Desk {
     }
 
     /// Hands a task to the workers, its arguments encoded in `inline` or in a block. Returns its
-    /// generation.
+    /// slot and generation.
     pub(crate) fn post(
         &self,
-        index: u32,
         draft: Drafted<'_>,
         code: u64,
         inline: &[u64; INLINE_ARGS_WORDS],
         encoded: Encoded,
-    ) -> u32 {
-        let Encoded { len, block, attached } = encoded;
-        let offset = block.as_ref().map_or(0, |block| block.place().offset);
-        let words = if block.is_some() { 0 } else { len.div_ceil(8) as usize };
-        let weight = if block.is_some() || !attached.is_empty() { Heavy } else { Light };
-        if weight == Heavy {
-            let held = Held { _block: block, _attached: attached };
-            lock(&self.records[index as usize]).mark().held = Some(held);
-        }
+    ) -> (u32, u32) {
+        let Encoded { len, blocks } = encoded;
+        let words = len.div_ceil(8) as usize;
+        let Some(blocks) = blocks else {
+            return self.publish(draft.of(Light), code, (0, len), &inline[..words]);
+        };
+        let own = blocks.own.as_ref().map(|block| block.place().offset);
+        lock(&self.records[draft.index() as usize]).mark().held = Some(blocks);
         step!(parent "post.held");
-        self.publish(index, draft.of(weight), code, (offset, len), &inline[..words])
-    }
-
-    /// As [`Desk::post`], for a task without arguments.
-    pub(crate) fn post_bare(&self, index: u32, draft: Drafted<'_>, code: u64) -> u32 {
-        self.publish(index, draft.of(Light), code, (0, 0), &[])
+        let (offset, words) = own.map_or((0, words), |offset| (offset, 0));
+        self.publish(draft.of(Heavy), code, (offset, len), &inline[..words])
     }
 
     fn publish(
         &self,
-        index: u32,
         draft: Posting<'_>,
         code: u64,
         place: (u64, u64),
         inline: &[u64],
-    ) -> u32 {
+    ) -> (u32, u32) {
         self.stamp(&draft);
-        let generation = draft.publish(code, place, inline);
+        let (index, generation) = draft.publish(code, place, inline);
         self.push(index, generation);
         step!(parent "post.pushed");
         if self.end.get().is_some() {
             // The supervisor gave up between the look in `try_draft` and the push.
             self.lose_queued();
         }
-        generation
-    }
-
-    /// What became of the task. `None`: it has not ended.
-    pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
-        let slot = &self.control.slots()[index as usize];
-        loop {
-            match slot.phase(generation) {
-                Phase::Queued | Phase::Running => return None,
-                Phase::Finished => {
-                    let mut record = lock(&self.records[index as usize]);
-                    if let Some(collected) = slot.collect(generation) {
-                        let outcome = self.outcome_of(index as usize, &mut record, &collected);
-                        drop(collected);
-                        self.ledger.collected(index as usize, generation);
-                        self.control.gate().finished_by_swap();
-                        drop(record);
-                        self.step_back(index);
-                        return Some(outcome);
-                    }
-                }
-                // Whoever made room holds the record's lock until the outcome is in it.
-                Phase::Gone => {
-                    let mut record = lock(&self.records[index as usize]);
-                    if let Some(kept) = record.take_kept(generation) {
-                        return Some(kept);
-                    }
-                    if self.ledger.posted(index as usize) == Some(generation) {
-                        drop(record.take_marks());
-                        slot.free_overwritten(generation.wrapping_add(1));
-                        self.ledger.collected(index as usize, generation);
-                        drop(record);
-                        self.control.gate().finished();
-                    }
-                    return Some(Outcome::Garbled(OVERWRITTEN));
-                }
-            }
-        }
+        (index, generation)
     }
 
     /// Leaves a task to itself: whoever sees it end frees its slot.
@@ -286,28 +245,5 @@ impl Desk {
     /// How many tasks wait for a worker.
     pub(crate) fn count_queued(&self) -> usize {
         (0..self.control.slots().len()).filter(|&index| self.is_queued(index)).count()
-    }
-
-    fn outcome_of(&self, index: usize, record: &mut Record, collected: &Collected<'_>) -> Outcome {
-        let marks = record.take_marks();
-        let place = collected.result();
-        let Some(marks) = marks else {
-            let heap = self.heap_at(collected, place.holds_memory());
-            return Outcome::read(collected.ending(), &place, heap.as_ref(), None);
-        };
-        if marks.is_run && collected.ending() != Ending::Done {
-            self.keep_note(index, collected);
-        }
-        let loss = marks.loss.filter(|(g, _)| *g == collected.generation());
-        let wanted = place.holds_memory() || marks.batch.is_some();
-        let heap = self.heap_at(collected, wanted);
-        if let Some(batch) = marks.batch {
-            batch.close(collected.span(), heap.as_ref());
-        }
-        Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
-    }
-
-    fn heap_at(&self, collected: &Collected<'_>, is_wanted: bool) -> Option<Arc<RemoteHeap>> {
-        is_wanted.then(|| self.heap_of(collected.owner())).flatten()
     }
 }

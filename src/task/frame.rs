@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::mem;
 use std::ptr::NonNull;
 
 use super::argument::Argument;
 use super::batch::Run;
 use super::param::{View, ViewError};
-use crate::archive::{Encoded, Report, Returnable, Storable, checked_usize, encode};
+use crate::archive::{
+    Blocks, Encoded, Report, Returnable, Storable, checked_usize, encode, word_of,
+};
 use crate::control::{INLINE_RESULT_WORDS, ResultPlace};
 use crate::error::ShareError;
 use crate::memory::{Lease, LocalHeap};
@@ -26,7 +29,7 @@ pub struct Frame<'r> {
     item: Option<Item>,
     /// The words of a result that its place holds; a longer one is stored in the heap.
     inline_words: usize,
-    result: Option<ResultBytes>,
+    result: ResultBytes,
     run: Option<&'r dyn Run>,
 }
 
@@ -46,27 +49,44 @@ impl fmt::Debug for Frame<'_> {
     }
 }
 
-/// Why a task has no result, other than a panic.
+/// Why a task has no result, other than a panic. Opaque outside the crate.
 #[derive(Debug)]
-pub enum Fault {
-    /// The argument with this number (from 1) does not decode.
-    Argument(u32, ViewError),
-    /// The result cannot be stored.
-    Result(ShareError),
-}
+pub struct Fault(Box<Report>);
 
-impl From<Fault> for Report {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Argument(number, cause) => Self::Argument { number, cause: cause.to_string() },
-            Fault::Result(error) => Self::Result { error },
-        }
+impl Fault {
+    /// The argument with this number (from 1) does not decode.
+    #[cold]
+    pub(super) fn argument(number: u32, cause: &ViewError) -> Self {
+        Self(Box::new(Report::Argument { number, cause: cause.to_string() }))
+    }
+
+    /// The result cannot be stored.
+    #[cold]
+    pub(super) fn result(error: ShareError) -> Self {
+        Self(Box::new(Report::Result { error }))
+    }
+
+    pub(crate) fn into_report(self) -> Box<Report> {
+        self.0
     }
 }
 
 /// A result that is encoded and not handed over yet. Dropped, its memory is free again.
 #[derive(Debug, Default)]
-pub(crate) struct ResultBytes {
+pub(crate) enum ResultBytes {
+    /// There is none, or it has no bytes.
+    #[default]
+    Nothing,
+    /// A number: the first `len` bytes.
+    Word {
+        word: u64,
+        len: u8,
+    },
+    Other(Box<OtherBytes>),
+}
+
+#[derive(Debug)]
+pub(crate) struct OtherBytes {
     inline: [u64; INLINE_RESULT_WORDS],
     root_end: u64,
     encoded: Encoded,
@@ -81,7 +101,7 @@ impl<'r> Frame<'r> {
     /// as long as it runs.
     pub(crate) unsafe fn new(start: NonNull<u8>, len: usize, run: Option<&'r dyn Run>) -> Self {
         let inline_words = INLINE_RESULT_WORDS;
-        Self { start, len, item: None, inline_words, result: None, run }
+        Self { start, len, item: None, inline_words, result: ResultBytes::Nothing, run }
     }
 
     /// Looks at the constants and the items of a batch; the table of positions is read from byte
@@ -97,7 +117,7 @@ impl<'r> Frame<'r> {
     ) -> Self {
         let item = Item { start: items, len: items_len, first, entry: first };
         let (item, inline_words) = (Some(item), INLINE_RESULT_WORDS);
-        Self { start, len, item, inline_words, result: None, run: None }
+        Self { start, len, item, inline_words, result: ResultBytes::Nothing, run: None }
     }
 
     /// Makes an item the last argument; its result may have so many words where it is stored.
@@ -105,7 +125,7 @@ impl<'r> Frame<'r> {
         if let Some(present) = &mut self.item {
             present.entry = present.first + item as usize * 8;
         }
-        (self.inline_words, self.result) = (inline_words, None);
+        (self.inline_words, self.result) = (inline_words, ResultBytes::Nothing);
     }
 
     /// What a batch needs of the worker that runs it.
@@ -135,7 +155,7 @@ impl<'r> Frame<'r> {
         A::Stored: 'a,
         P: View<A::Stored>,
     {
-        let fault = |cause| Fault::Argument(index as u32 + 1, cause);
+        let fault = |cause| Fault::argument(index as u32 + 1, &cause);
         let (start, len, entry) = match &self.item {
             Some(item) if index + 1 == count => (item.start, item.len, Some(item.entry)),
             other => {
@@ -163,28 +183,31 @@ impl<'r> Frame<'r> {
     /// Encodes the result, small ones inline.
     pub(super) fn store_result<R: Returnable>(&mut self, result: &R) -> Result<(), Fault> {
         // An archive without bytes is stored by storing nothing.
-        if size_of::<R::Archived>() > 0 {
-            checked_usize(result).map_err(Fault::Result)?;
-            let encoded = encode_result_within(result, self.inline_words);
-            self.result = Some(encoded.map_err(Fault::Result)?);
+        if size_of::<R::Archived>() == 0 {
+            return Ok(());
         }
+        self.result = if let Some((word, len)) = word_of(result) {
+            ResultBytes::Word { word, len }
+        } else {
+            checked_usize(result).map_err(Fault::result)?;
+            encode_result_within(result, self.inline_words).map_err(Fault::result)?
+        };
         Ok(())
     }
 
-    pub(crate) fn take_result(&mut self) -> Option<ResultBytes> {
-        // One that is not there is not moved either.
-        self.result.as_ref()?;
-        self.result.take()
+    pub(crate) fn take_result(&mut self) -> ResultBytes {
+        mem::take(&mut self.result)
     }
 }
 
 /// Stores a report. Without memory for it, one that says so with the numbers fits into few words.
 pub(crate) fn encode_report(report: &Report, inline_words: usize) -> ResultPlace {
     let stored = encode_result_within(report, inline_words);
-    let stored = stored
-        .or_else(|error| encode_result_within(&Report::Result { error }, inline_words))
-        .map(ResultBytes::hand_over);
-    stored.unwrap_or_default()
+    let stored =
+        stored.or_else(|error| encode_result_within(&Report::Result { error }, inline_words));
+    let mut place = ResultPlace::default();
+    stored.unwrap_or_default().hand_over(&mut place);
+    place
 }
 
 /// Encodes `value` and, behind it, the places of the arrays that it holds; in the heap if that has
@@ -207,28 +230,41 @@ pub(super) fn encode_result_within<R: Storable>(
         |len| Ok(Lease::own(local.heap(), local.allocate(len, false)?)),
     )?;
     // A thread may get hold of arrays that others have made.
-    if encoded.attached.iter().any(|lease| lease.place().heap != local.heap().id()) {
+    let is_foreign = |lease: &Arc<Lease>| lease.place().heap != local.heap().id();
+    if encoded.blocks.as_ref().is_some_and(|blocks| blocks.attached.iter().any(is_foreign)) {
         return Err(ShareError::Foreign);
     }
-    Ok(ResultBytes { inline, root_end: root_end.get(), encoded })
+    let root_end = root_end.get();
+    Ok(ResultBytes::Other(Box::new(OtherBytes { inline, root_end, encoded })))
 }
 
 impl ResultBytes {
-    /// Gives the memory to the parent and says where the result lies.
-    pub(crate) fn hand_over(self) -> ResultPlace {
-        let Encoded { block, attached, .. } = self.encoded;
-        let mut place = ResultPlace {
-            len: self.root_end,
-            attached: attached.len() as u64,
-            inline: self.inline,
-            ..ResultPlace::default()
-        };
-        if let Some(block) = &block {
-            (place.heap, place.offset) = (block.place().heap, block.place().offset);
+    /// Gives the memory to the parent and says in `place`, that of nothing, where the result lies.
+    #[inline]
+    pub(crate) fn hand_over(self, place: &mut ResultPlace) {
+        match self {
+            Self::Nothing => {}
+            Self::Word { word, len } => {
+                place.len = u64::from(len);
+                place.inline[0] = word;
+            }
+            Self::Other(bytes) => (*bytes).hand_over(place),
         }
-        if let Some(local) = LocalHeap::get() {
-            attached.into_iter().chain(block.map(Arc::new)).for_each(|lease| local.give(lease));
+    }
+}
+
+impl OtherBytes {
+    fn hand_over(self, place: &mut ResultPlace) {
+        (place.len, place.inline) = (self.root_end, self.inline);
+        if let Some(blocks) = self.encoded.blocks {
+            let Blocks { own, attached } = *blocks;
+            place.attached = attached.len() as u64;
+            if let Some(block) = &own {
+                (place.heap, place.offset) = (block.place().heap, block.place().offset);
+            }
+            if let Some(local) = LocalHeap::get() {
+                attached.into_iter().chain(own.map(Arc::new)).for_each(|lease| local.give(lease));
+            }
         }
-        place
     }
 }

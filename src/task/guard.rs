@@ -33,20 +33,24 @@ struct Account {
 }
 
 /// Runs a task's code. Its panic becomes a report; guards may be nested.
-pub(crate) fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Report> {
+#[inline]
+pub(crate) fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Box<Report>> {
     let outer = IN_TASK.replace(true).then(|| PANICS.take());
     let ended = panic::catch_unwind(AssertUnwindSafe(body));
     IN_TASK.set(outer.is_some());
-    let result = ended.map_err(|payload| {
-        let Account { message, location, backtrace } = account_of(&*payload);
-        drop_payload(payload);
-        Report::Panicked { message, location, backtrace }
-    });
+    let result = ended.map_err(|payload| Box::new(report_of(payload)));
     if let Some(accounts) = outer {
         // The caller is itself a task, and may be unwinding.
         PANICS.set(accounts);
     }
     result
+}
+
+#[cold]
+fn report_of(payload: Box<dyn Any + Send>) -> Report {
+    let Account { message, location, backtrace } = account_of(&*payload);
+    drop_payload(payload);
+    Report::Panicked { message, location, backtrace }
 }
 
 /// The hook's account of a panic. One that was passed on from another thread did not come to the

@@ -142,16 +142,19 @@ impl<R: Returnable> TaskHandle<R> {
         let checked = body.read(|bytes| check::<R>(bytes, body.attached()));
         checked.map_err(|bad| bad_result(bad, (self.name)()))?;
         let (lease, len) = match body {
-            Body::Block { lease, len } => (lease, len),
-            Body::Inline { words, len, attached } => {
+            Body::Block(block) => (Arc::clone(&block.lease), block.len),
+            came_with_the_slot => {
                 let heap = self.desk.heap();
+                let len = came_with_the_slot.read(<[u8]>::len);
                 let grant = heap.allocate(len as u64).map_err(|error| TaskError::Result {
                     error: error.into(),
                     task: (self.name)(),
                 })?;
-                let (start, source) = (heap.address(&grant).as_ptr(), words.as_ptr().cast());
-                // SAFETY: the block has `len` bytes and nobody knows it yet; `words` has as many.
-                unsafe { std::ptr::copy_nonoverlapping::<u8>(source, start, len) };
+                let start = heap.address(&grant).as_ptr();
+                // SAFETY: the block has `len` bytes and nobody knows it yet; `bytes` has as many.
+                let copy = |bytes: &[u8]| unsafe { start.copy_from(bytes.as_ptr(), len) };
+                came_with_the_slot.read(copy);
+                let attached = came_with_the_slot.attached().to_vec();
                 (Arc::new(Lease::own(heap, grant).with_attached(attached)), len)
             }
         };

@@ -8,60 +8,20 @@ use crate::error::{Death, ShareError, TaskError};
 use crate::memory::{Lease, Place, RemoteHeap};
 use crate::sync::Arc;
 
-/// How a task ended, whatever its type.
+/// How a task ended, whatever its type. Two words, as [`Body`]: it goes through many hands, and
+/// millions may be kept until somebody asks.
 pub(crate) enum Outcome {
     Done(Body),
-    Failed(Body),
-    Lost(Loss),
-    /// What the worker left in the slot makes no sense.
-    Garbled(&'static str),
+    /// The worker's account of what went wrong.
+    Failed(Box<Body>),
+    Lost(Box<Loss>),
 }
 
-/// An outcome that nobody has asked for yet. There may be millions, so the usual ones are small.
-pub(super) enum Kept {
-    /// A result of up to eight bytes.
-    Word {
-        word: u64,
-        len: u8,
-    },
-    Other(Box<Outcome>),
-}
-
-impl From<Outcome> for Kept {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done(Body::Inline { words, len, attached })
-                if len <= 8 && attached.is_empty() =>
-            {
-                Self::Word { word: words[0], len: len as u8 }
-            }
-            other => Self::Other(Box::new(other)),
-        }
-    }
-}
-
-impl From<Kept> for Outcome {
-    fn from(kept: Kept) -> Self {
-        match kept {
-            Kept::Word { word, len } => {
-                let mut words = [0; INLINE_RESULT_WORDS];
-                words[0] = word;
-                Self::Done(Body::Inline { words, len: len.into(), attached: Vec::new() })
-            }
-            Kept::Other(outcome) => *outcome,
-        }
-    }
-}
+const _: () = assert!(size_of::<Option<Outcome>>() == 16);
 
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Outcome")
-    }
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept")
     }
 }
 
@@ -82,8 +42,8 @@ pub(crate) enum Loss {
     Deadline {
         limit: Duration,
     },
-    /// A worker has overwritten the task's slot.
-    Overwritten,
+    /// What the worker left in the slot makes no sense.
+    Garbled(&'static str),
     Broken {
         reason: Arc<str>,
     },
@@ -95,6 +55,7 @@ pub(crate) enum Loss {
 
 impl Outcome {
     /// Checks what a worker left in the slot, and takes over the memory of the result.
+    #[inline]
     pub(super) fn read(
         ending: Ending,
         place: &ResultPlace,
@@ -102,18 +63,33 @@ impl Outcome {
         loss: Option<Loss>,
     ) -> Self {
         if ending == Ending::Lost {
-            return loss.map_or(Self::Garbled("the task was lost for no reason"), Self::Lost);
+            return Self::lost(loss.unwrap_or(Loss::Garbled("the task was lost for no reason")));
         }
         match (read_body(place, heap), ending) {
             (Some(body), Ending::Done) => Self::Done(body),
-            (Some(body), _) => Self::Failed(body),
-            (None, _) => Self::Garbled("its place lies outside the worker's memory"),
+            (Some(body), _) => Self::Failed(Box::new(body)),
+            (None, _) => Self::garbled("its place lies outside the worker's memory"),
         }
+    }
+
+    #[cold]
+    pub(crate) fn lost(loss: Loss) -> Self {
+        Self::Lost(Box::new(loss))
+    }
+
+    #[cold]
+    pub(super) fn garbled(cause: &'static str) -> Self {
+        Self::lost(Loss::Garbled(cause))
+    }
+
+    /// Tells whether the worker died.
+    pub(crate) fn is_death(&self) -> bool {
+        matches!(self, Self::Lost(loss) if matches!(**loss, Loss::Died { .. }))
     }
 
     /// What is said of an item that has left no result, though its worker says that it has ended.
     pub(crate) fn missing() -> Self {
-        Self::Garbled("its entry was overwritten by a worker")
+        Self::garbled("its entry was overwritten by a worker")
     }
 
     /// The error for what has left no result.
@@ -124,10 +100,14 @@ impl Outcome {
 
     /// The bytes of shared memory that the outcome holds.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let (Self::Done(body) | Self::Failed(body)) = self else { return 0 };
+        let body = match self {
+            Self::Done(body) => body,
+            Self::Failed(body) => body,
+            Self::Lost(_) => return 0,
+        };
         let own = match body {
-            Body::Block { lease, .. } => lease.place().len,
-            Body::Inline { .. } => 0,
+            Body::Block(block) => block.lease.place().len,
+            Body::Word { .. } | Body::Inline(_) => 0,
         };
         own + body.attached().iter().map(|lease| lease.place().len).sum::<u64>()
     }
@@ -135,26 +115,30 @@ impl Outcome {
     /// Tells whether a result lies in a block that would come with its entry if that were longer.
     pub(crate) fn fits_entry(&self) -> bool {
         const ENTRY_BYTES: u64 = (INLINE_RESULT_WORDS * 8) as u64;
-        let Self::Done(Body::Block { lease, .. }) = self else { return false };
-        lease.place().len <= ENTRY_BYTES
+        matches!(self, Self::Done(Body::Block(block)) if block.lease.place().len <= ENTRY_BYTES)
     }
 
     /// The archive of the result, or the error to return instead.
     pub(super) fn into_body(self, task: &'static str) -> Result<Body, TaskError> {
-        Err(match self {
-            Self::Done(body) => return Ok(body),
-            Self::Failed(body) => report_error(&body, task),
-            Self::Lost(Loss::Died { death, pid }) => TaskError::WorkerDied { death, pid, task },
-            Self::Lost(Loss::Forked) => TaskError::Forked { task },
-            Self::Lost(Loss::Nested) => TaskError::Nested { task },
-            Self::Lost(Loss::Cancelled) => TaskError::Cancelled { task },
-            Self::Lost(Loss::Deadline { limit }) => TaskError::DeadlineExceeded { limit, task },
-            Self::Lost(Loss::Overwritten) => bad_result(BadResult(OVERWRITTEN.to_owned()), task),
-            Self::Lost(Loss::Broken { reason }) => {
-                TaskError::Broken { reason: reason.to_string(), task }
-            }
+        match self {
+            Self::Done(body) => Ok(body),
+            Self::Failed(body) => Err(report_error(&body, task)),
+            Self::Lost(loss) => Err(loss.into_error(task)),
+        }
+    }
+}
+
+impl Loss {
+    fn into_error(self, task: &'static str) -> TaskError {
+        match self {
+            Self::Died { death, pid } => TaskError::WorkerDied { death, pid, task },
+            Self::Forked => TaskError::Forked { task },
+            Self::Nested => TaskError::Nested { task },
+            Self::Cancelled => TaskError::Cancelled { task },
+            Self::Deadline { limit } => TaskError::DeadlineExceeded { limit, task },
             Self::Garbled(cause) => bad_result(BadResult(cause.to_owned()), task),
-        })
+            Self::Broken { reason } => TaskError::Broken { reason: reason.to_string(), task },
+        }
     }
 }
 
@@ -195,8 +179,7 @@ fn read_body(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Body
     if place.heap != 0 || place.attached != 0 {
         return read_blocks(place, heap);
     }
-    let len = place.len as usize;
-    let body = || Body::Inline { words: place.inline, len, attached: Vec::new() };
+    let body = || Body::inline(&place.inline, place.len as usize, Vec::new());
     (place.len <= INLINE_BYTES).then(body)
 }
 
@@ -219,7 +202,7 @@ fn read_blocks(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Bo
         }
         let end = (bytes / 8) as usize;
         let attached = attach(&place.inline[(table_at / 8) as usize..end], heap?)?;
-        return Some(Body::Inline { words: place.inline, len: place.len as usize, attached });
+        return Some(Body::inline(&place.inline, place.len as usize, attached));
     }
     let heap = heap?;
     let block = Place { heap: place.heap, offset: place.offset, len: bytes };
@@ -235,7 +218,7 @@ fn read_blocks(place: &ResultPlace, heap: Option<&Arc<RemoteHeap>>) -> Option<Bo
         attach(&words, heap)?
     };
     let lease = Lease::remote(heap, block, attached)?;
-    Some(Body::Block { lease: Arc::new(lease), len: place.len as usize })
+    Some(Body::block(Arc::new(lease), place.len as usize))
 }
 
 fn attach(words: &[u64], heap: &Arc<RemoteHeap>) -> Option<Vec<Arc<Lease>>> {

@@ -91,7 +91,7 @@ impl Desk {
     ) -> Option<Outcome> {
         if !self.control().is_here() {
             // Collecting it would take it from the process whose task it is.
-            return Some(Outcome::Lost(Loss::Forked));
+            return Some(Outcome::lost(Loss::Forked));
         }
         match self.phase(index, generation) {
             Phase::Finished | Phase::Gone => {
@@ -102,7 +102,7 @@ impl Desk {
             }
             _ if self.is_nested() => {
                 self.detach(index, generation);
-                return Some(Outcome::Lost(Loss::Nested));
+                return Some(Outcome::lost(Loss::Nested));
             }
             Phase::Queued if self.was_woken_for(index) => {
                 if let Some(outcome) = self.spin_while_waking(index, generation) {

@@ -13,7 +13,7 @@ use crate::control::{
 };
 use crate::memory::{Place, resolve};
 use crate::sys::{Image, futex_wake};
-use crate::task::{Fault, Frame, ResultBytes, Run, Trampoline, encode_report, guard};
+use crate::task::{Frame, ResultBytes, Run, Trampoline, encode_report, guard};
 
 /// A popped slot, to be claimed and run.
 pub(super) struct Job<'w> {
@@ -56,15 +56,22 @@ impl Job<'_> {
         let this = Present { job: &self, running: &running, tasks: Cell::new(1) };
         let outcome = match start {
             Some(start) => call(running.code(), start, args.len as usize, Some(&this)),
-            None => Err(Report::Code),
+            None => Err(Box::new(Report::Code)),
         };
         step!(worker "task.called");
         let tasks = this.tasks.get();
-        let (ending, place) = match outcome {
+        let mut place = ResultPlace::default();
+        let ending = match outcome {
             // Nobody will read it, so it need not be given away.
-            Ok(_) if running.is_detached() => (Ending::Done, ResultPlace::default()),
-            Ok(result) => (Ending::Done, result.map(ResultBytes::hand_over).unwrap_or_default()),
-            Err(report) => (Ending::Failed, encode_report(&report, INLINE_RESULT_WORDS)),
+            Ok(_) if running.is_detached() => Ending::Done,
+            Ok(result) => {
+                result.hand_over(&mut place);
+                Ending::Done
+            }
+            Err(report) => {
+                place = encode_report(&report, INLINE_RESULT_WORDS);
+                Ending::Failed
+            }
         };
         step!(worker "task.placed");
         let worked = shift.map(Shift::end);
@@ -129,17 +136,13 @@ impl Run for Present<'_> {
 /// Runs the start function. The error is what went wrong, in words.
 pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     let start = resolve(place).ok_or("its arguments are not there")?;
-    match call(code, start, place.len as usize, None) {
-        Ok(_) => Ok(()),
-        Err(Report::Panicked { message, location, .. }) => {
-            Err(format!("panicked at {location}: {message}"))
-        }
-        Err(Report::Argument { number, cause }) => {
-            Err(format!("argument {number} does not decode: {cause}"))
-        }
-        Err(Report::Result { error }) => Err(error.to_string()),
-        Err(Report::Code) => Err("its code was not found".to_owned()),
-    }
+    let called = call(code, start, place.len as usize, None);
+    called.map(drop).map_err(|report| match *report {
+        Report::Panicked { message, location, .. } => format!("panicked at {location}: {message}"),
+        Report::Argument { number, cause } => format!("argument {number} does not decode: {cause}"),
+        Report::Result { error } => error.to_string(),
+        Report::Code => "its code was not found".to_owned(),
+    })
 }
 
 /// Calls a trampoline. Panics of the task become reports.
@@ -148,8 +151,8 @@ fn call(
     start: NonNull<u8>,
     len: usize,
     run: Option<&dyn Run>,
-) -> Result<Option<ResultBytes>, Report> {
-    let Some(address) = Image::get().address_at(code) else { return Err(Report::Code) };
+) -> Result<ResultBytes, Box<Report>> {
+    let Some(address) = Image::get().address_at(code) else { return Err(Box::new(Report::Code)) };
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
     // lies in this image's code.
     let trampoline = unsafe { mem::transmute::<usize, Trampoline>(address) };
@@ -158,6 +161,6 @@ fn call(
     let mut frame = unsafe { Frame::new(start, len, run) };
     match guard(|| trampoline(&mut frame))? {
         Ok(()) => Ok(frame.take_result()),
-        Err(fault) => Err(Fault::into(fault)),
+        Err(fault) => Err(fault.into_report()),
     }
 }

@@ -35,23 +35,27 @@ impl<'m> Series<'m> {
     ) -> Result<Option<T>, ShareError> {
         let encoder = &mut self.encoder;
         encoder.position = self.used;
-        encoder.attached.truncate(self.kept);
-        encoder.fresh = self.kept;
-        encoder.sharing.clear();
-        encoder.encoded.clear();
-        encoder.failure = None;
+        if let Some(extras) = &mut encoder.extras {
+            extras.attached.truncate(self.kept);
+            extras.fresh = self.kept;
+            extras.sharing.clear();
+            extras.encoded.clear();
+            extras.failure = None;
+        }
         let added = body(encoder);
         let added = added.map_err(|error| encoder.failure_of(error))?;
         if encoder.position > encoder.capacity {
             return Ok(None);
         }
-        (self.used, self.kept) = (encoder.position, encoder.attached.len());
+        self.kept = encoder.extras.as_ref().map_or(0, |extras| extras.attached.len());
+        self.used = encoder.position;
         Ok(Some(added))
     }
 
     /// The bytes of all values, and the blocks that they refer to.
-    pub(crate) fn finish(mut self) -> (usize, Vec<Arc<Lease>>) {
-        self.encoder.attached.truncate(self.kept);
-        (self.used, self.encoder.attached)
+    pub(crate) fn finish(self) -> (usize, Vec<Arc<Lease>>) {
+        let mut attached = self.encoder.into_attached();
+        attached.truncate(self.kept);
+        (self.used, attached)
     }
 }

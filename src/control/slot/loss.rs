@@ -1,8 +1,8 @@
 //! How a task ends without its worker: cancelled, taken from it, lost with it, overwritten.
 
 use super::{
-    DETACHED, DONE, DOOMED, DRAFT, FAILED, FREE, Finished, GENERATION_SHIFT, LOST, OWNER,
-    OWNER_SHIFT, READY, RUNNING, STATE, Slot, WAITED, WATCHED, ending_of, generation_of, word_of,
+    DETACHED, DONE, DOOMED, DRAFT, FAILED, Finished, GENERATION_SHIFT, LOST, OWNER, OWNER_SHIFT,
+    READY, RUNNING, STATE, Slot, WAITED, WATCHED, ending_of, generation_of, word_of,
 };
 use crate::sync::Ordering;
 
@@ -77,11 +77,6 @@ impl Slot {
     /// Supervisor: ends the task of this generation, whatever the word says.
     pub(crate) fn lose_overwritten(&self, generation: u32) {
         self.word.swap(word_of(generation) | LOST, Ordering::AcqRel);
-    }
-
-    /// Parent: frees a slot whose task has left nothing that makes sense.
-    pub(crate) fn free_overwritten(&self, generation: u32) {
-        self.word.swap(word_of(generation) | FREE, Ordering::AcqRel);
     }
 
     fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {

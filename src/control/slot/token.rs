@@ -214,9 +214,6 @@ impl<'s> Collected<'s> {
 
 impl Drop for Collected<'_> {
     fn drop(&mut self) {
-        let next = word_of(self.generation().wrapping_add(1));
-        // PAIRS slot-free.
-        self.slot.word.store(next | FREE, Ordering::Release);
-        step!(parent "slot.free");
+        self.slot.free(self.generation().wrapping_add(1));
     }
 }

@@ -98,13 +98,21 @@ fn a_slot_changes_only_as_its_state_allows() {
     check("lose_queued", |slot| slot.lose_queued() == Some(0), &[Ready]);
     check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running, Doomed]);
     check("collect", |slot| slot.collect(0).is_some(), &ended);
+    check("ended", |slot| slot.ended(0).is_some(), &ended);
+    check("result_word", |slot| slot.result_word(0).is_some(), &[Done]);
     check("collect_any", |slot| slot.collect_any().is_some(), &ended);
-    for generation in [|s: &Slot| s.collect(1).is_some(), |s: &Slot| s.cancel(1)] {
+    let others: [fn(&Slot) -> bool; 4] = [
+        |slot| slot.collect(1).is_some(),
+        |slot| slot.ended(1).is_some(),
+        |slot| slot.result_word(1).is_some(),
+        |slot| slot.cancel(1),
+    ];
+    for generation in others {
         check("another generation", generation, &[]);
     }
     check("another generation", |slot| slot.wait_mark(1).is_ok(), &[]);
     check("another owner", |slot| slot.lose_running(SEAT + 1).is_some(), &[]);
-    check("nobody detached it", |slot| slot.collect_detached(0).is_some(), &[]);
+    check("nobody detached it", |slot| slot.ended_detached(0).is_some(), &[]);
     check("is_queued", Slot::is_queued, &[Ready]);
     check("is_pending", Slot::is_pending, &[State::Draft, Ready, Running, Doomed]);
     check("is_free_or_finished", Slot::is_free_or_finished, &[State::Free, Done, Failed, Lost]);
@@ -192,7 +200,7 @@ fn what_the_parent_marked_reaches_the_worker_that_ends_the_task() {
         assert_eq!(finished.ring, !is_light);
         // Asleep on the word as it was before: the word has changed, so this returns.
         futex_wait(slot.futex(), before, None);
-        let collected = slot.collect_detached(0).expect("ended and detached");
+        let collected = slot.ended_detached(0).expect("ended and detached");
         assert!(collected.is_detached());
         assert_eq!(collected.owner(), 9);
     }

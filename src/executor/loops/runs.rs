@@ -296,17 +296,17 @@ impl<'e> Loop<'e> {
     ) -> Result<bool, LoopError> {
         let is_spare = order.cursor != CURSORLESS && !runs.handles.is_empty();
         let found = if is_spare { self.desk.try_draft() } else { self.desk.draft() };
-        let (index, draft) = match found {
-            Ok(found) => found,
+        let draft = match found {
+            Ok(draft) => draft,
             Err(Unavailable::Full) => return Ok(false),
-            Err(other) => return Err(refusal(other, (self.outline.name)()).into()),
+            Err(other) => return Err(refusal(self.desk, other, (self.outline.name)()).into()),
         };
         let mut words = [0; INLINE_ARGS_WORDS];
         let order = bytemuck::cast_slice::<LoopOrder, u64>(std::slice::from_ref(order));
         words[..order.len()].copy_from_slice(order);
         // No note yet.
         words[INLINE_ARGS_WORDS - 2] = u64::MAX;
-        let generation = self.desk.post_run(index, draft, self.code.0, &words);
+        let (index, generation) = self.desk.post_run(draft, self.code.0, &words);
         step!(parent "loop.posted");
         let desk = Arc::clone(self.desk);
         runs.handles.push_back(TaskHandle::new(desk, index, generation, self.outline.name));

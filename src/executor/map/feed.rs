@@ -183,8 +183,7 @@ fn store_alone<T: Argument>(desk: &Desk, item: &T) -> Result<Lease, ShareError> 
         encoder.words(&[position]).map(drop)
     };
     let encoded = encode(&mut [], desk.heap().family(), body, |len| allocate(desk, len))?;
-    let block = encoded.block.expect("a position has bytes, and there is no other place");
-    Ok(block.with_attached(encoded.attached))
+    Ok(encoded.into_block().expect("a position has bytes, and there is no other place"))
 }
 
 /// Tries twice: finished tasks whose ends nobody has noticed may hold argument memory.

@@ -9,7 +9,7 @@ use crate::control::Phase;
 use crate::error::{ShareError, SubmitError, TaskError};
 use crate::memory::{Lease, Place};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::task::{Batch, Desk, ENTRY_WORDS_MAX, Loss, Order, Outcome, TaskName, Unavailable};
+use crate::task::{Batch, Desk, ENTRY_WORDS_MAX, Order, Outcome, TaskName, Unavailable};
 
 /// What is under way, whatever the types of items and results.
 #[derive(Debug)]
@@ -183,16 +183,16 @@ impl Course {
             found => found,
         };
         let Part::Waiting(run) = &self.parts[at] else { return };
-        let (index, draft) = match found {
-            Ok(found) => found,
+        let draft = match found {
+            Ok(draft) => draft,
             Err(Unavailable::Full) => return,
             Err(refused) => {
                 let task = (self.name)();
                 let error = match refused {
-                    Unavailable::Broken(reason) => {
-                        TaskError::Broken { reason: reason.to_string(), task }
+                    Unavailable::Broken => TaskError::Broken { reason: self.desk.reason(), task },
+                    other => {
+                        TaskError::NotSubmitted { error: refusal(&self.desk, other, task), task }
                     }
-                    other => TaskError::NotSubmitted { error: refusal(other, task), task },
                 };
                 (self.broken, self.waiting) = (true, self.waiting - 1);
                 self.parts[at] = Part::Lost { error, count: run.count };
@@ -210,8 +210,8 @@ impl Course {
         };
         let batch = Batch::new(run.count, self.entry_words);
         let attached = self.constants.iter().chain([&run.items.lease]).cloned().collect();
-        let generation =
-            self.desk.post_batch(index, draft, self.code, &order.to_words(), &batch, attached);
+        let (index, generation) =
+            self.desk.post_batch(draft, self.code, &order.to_words(), &batch, attached);
         let Run { items, first, count } = run;
         let run = Run { items: Arc::clone(items), first: *first, count: *count };
         self.parts[at] = Part::Posted(run, Posted { index, generation, batch });
@@ -315,7 +315,7 @@ impl Course {
             return true;
         }
         let stored = batch.stored_until(count);
-        let goes_on = is_done || matches!(outcome, Outcome::Lost(Loss::Died { .. }));
+        let goes_on = is_done || outcome.is_death();
         let error = outcome.into_error((self.name)());
         let lost = if goes_on {
             // A death before the first item costs that one: a batch must not be tried for ever.

@@ -85,7 +85,7 @@ impl Entries {
             tag |= IN_HEAP;
             cells[1].store(place.offset, Ordering::Relaxed);
         } else {
-            let words = inline_words(place.len, place.attached);
+            let words = place.inline_words();
             for (cell, word) in cells[1..].iter().zip(&place.inline[..words]) {
                 cell.store(*word, Ordering::Relaxed);
             }
@@ -120,7 +120,7 @@ impl Entries {
         if tag & IN_HEAP != 0 {
             (place.heap, place.offset) = (heap, cells[1].load(Ordering::Relaxed));
         } else {
-            let words = inline_words(place.len, place.attached);
+            let words = place.inline_words();
             if words > self.inline_words() {
                 // No entry holds so much: nonsense, which is found out by its length.
                 place.len = u64::MAX;
@@ -132,12 +132,6 @@ impl Entries {
         }
         Some((ending, place))
     }
-}
-
-/// The words of a result that comes with its entry, the list of its blocks included.
-fn inline_words(len: u64, attached: u64) -> usize {
-    const PLACE_WORDS: u64 = 3;
-    (len.div_ceil(8) + attached * PLACE_WORDS) as usize
 }
 
 /// Where the block of a run's entries lies, if the worker's word is true.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::argument::Argument;
-use super::super::frame::{Fault, Frame, ResultBytes, Trampoline, encode_report};
+use super::super::frame::{Fault, Frame, Trampoline, encode_report};
 use super::super::function::{TaskFn, call};
 use super::super::guard::guard;
 use super::super::param::ViewError;
@@ -55,7 +55,7 @@ where
     C: Constants<T>,
     T: Argument,
 {
-    let nowhere = || Fault::Argument(1, ViewError::out_of_place());
+    let nowhere = || Fault::argument(1, &ViewError::out_of_place());
     let run = frame.run().ok_or_else(nowhere)?;
     run.count(0);
     let order = Order::from_words(frame.words().ok_or_else(nowhere)?);
@@ -90,8 +90,8 @@ where
 
 /// Makes the entries, which belong to the parent from then on.
 fn open(count: u32, words: usize) -> Result<Entries, Fault> {
-    let local = LocalHeap::get().ok_or(Fault::Result(ShareError::NotInTask))?;
-    let grant = local.allocate(Entries::bytes(count, words), true).map_err(Fault::Result)?;
+    let local = LocalHeap::get().ok_or_else(|| Fault::result(ShareError::NotInTask))?;
+    let grant = local.allocate(Entries::bytes(count, words), true).map_err(Fault::result)?;
     let entries = Entries::over(Lease::own(local.heap(), grant), count, words);
     let entries = entries.expect("the block is as long as was asked for");
     local.give(Arc::clone(entries.lease()));
@@ -120,11 +120,11 @@ impl Batch<'_> {
             // SAFETY: the frame holds what was stored for this code, as `trampoline` said.
             match unsafe { call::<F, M, A>(&mut self.frame) } {
                 Ok(()) => {
-                    let result = self.frame.take_result();
-                    let place = result.map(ResultBytes::hand_over).unwrap_or_default();
+                    let mut place = ResultPlace::default();
+                    self.frame.take_result().hand_over(&mut place);
                     self.store(Ending::Done, &place);
                 }
-                Err(fault) => self.fail(&Report::from(fault)),
+                Err(fault) => self.fail(&fault.into_report()),
             }
         }
     }

@@ -102,7 +102,7 @@ fn run<'w>(
     frame: &mut Frame<'w>,
     mut call: impl FnMut(u64, &mut Frame<'w>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let misplaced = || Fault::Argument(0, ViewError::out_of_place());
+    let misplaced = || Fault::argument(0, &ViewError::out_of_place());
     let run: &dyn Run = frame.run().ok_or_else(misplaced)?;
     let words = frame.words::<INLINE_ARGS_WORDS>().ok_or_else(misplaced)?;
     let order: LoopOrder = bytemuck::cast_slice(&words[..LoopOrder::WORDS])[0];

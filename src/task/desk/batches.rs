@@ -1,28 +1,29 @@
 //! Batches at the desk: posting them, looking into those that run, cutting off what has not begun.
 
-use super::{Batch, Desk, Drafted, Heavy, Held};
+use super::{Batch, Desk, Drafted, Heavy};
+use crate::archive::Blocks;
 use crate::control::{Phase, Slot};
 use crate::memory::{Lease, RemoteHeap};
 use crate::sync::{Arc, lock};
 
 impl Desk {
-    /// Hands a batch to the workers. `attached` is kept until the task has ended. Returns its
-    /// generation.
+    /// Hands a batch to the workers. `attached` is kept until the task has ended. Returns its slot
+    /// and generation.
     pub(crate) fn post_batch(
         &self,
-        index: u32,
         draft: Drafted<'_>,
         code: u64,
         order: &[u64],
         batch: &Arc<Batch>,
         attached: Vec<Arc<Lease>>,
-    ) -> u32 {
-        let mut record = lock(&self.records[index as usize]);
-        record.mark().held = Some(Held { _block: None, _attached: attached });
+    ) -> (u32, u32) {
+        let mut record = lock(&self.records[draft.index() as usize]);
+        record.mark().held = Some(Box::new(Blocks { own: None, attached }));
         record.mark().batch = Some(Arc::clone(batch));
         drop(record);
-        draft.arrange(batch.count());
-        self.publish(index, draft.of(Heavy), code, (0, size_of_val(order) as u64), order)
+        let posting = draft.of(Heavy);
+        posting.arrange(batch.count());
+        self.publish(posting, code, (0, size_of_val(order) as u64), order)
     }
 
     /// What has become of a batch's task.

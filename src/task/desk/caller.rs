@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{Desk, Loss, Outcome};
+use crate::control::Slot;
 use crate::memory::nesting;
 use crate::sync::{Mutex, lock};
 
@@ -40,7 +41,7 @@ impl Desk {
     }
 
     /// Limits how long a task may run that is about to be posted, should it run in this thread.
-    pub(super) fn limit_calling(&self, index: u32, limit: Duration) {
+    pub(crate) fn limit_calling(&self, index: u32, limit: Duration) {
         if let Some(calling) = self.calling.get() {
             lock(&calling.limits).insert(index, limit);
         }
@@ -73,17 +74,10 @@ impl Desk {
     /// Puts the news that a task ran too long in the place of its outcome. Nobody has asked for
     /// that yet: this thread is about to return the handle. Others may have made room in the slot.
     fn overrun(&self, index: u32, generation: u32, limit: Duration) {
-        let slot = &self.control.slots()[index as usize];
         let mut record = lock(&self.records[index as usize]);
-        let unwanted = if let Some(collected) = slot.collect(generation) {
-            let unwanted = self.outcome_of(index as usize, &mut record, &collected);
-            drop(collected);
-            self.ledger.collected(index as usize, generation);
-            Some(unwanted)
-        } else {
-            record.take_kept(generation)
-        };
-        record.keep(generation, Outcome::Lost(Loss::Deadline { limit }));
+        let taken = self.take(index as usize, generation, &mut record, Slot::ended);
+        let unwanted = taken.map(|taken| taken.outcome).or_else(|| record.take_kept(generation));
+        record.keep(generation, Outcome::lost(Loss::Deadline { limit }));
         drop(record);
         drop(unwanted);
         self.control.gate().finished();

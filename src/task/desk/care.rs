@@ -1,8 +1,8 @@
 //! The supervisor's side of the desk: what is done when the bell rings, a worker dies, or none will
 //! come any more.
 
-use super::{Desk, Loss, Watcher};
-use crate::control::Phase;
+use super::{Desk, Loss, OVERWRITTEN, Watcher};
+use crate::control::{Phase, Slot};
 use crate::memory::RemoteHeap;
 use crate::sync::{Arc, Ordering, Weak, fence, lock};
 use crate::sys::futex_wake;
@@ -16,10 +16,9 @@ impl Desk {
                 continue;
             }
             let mut record = lock(&self.records[index]);
-            if let Some(collected) = slot.collect_detached(generation) {
-                drop(self.outcome_of(index, &mut record, &collected));
-                drop(collected);
-                self.ledger.collected(index, generation);
+            let taken = self.take(index, generation, &mut record, Slot::ended_detached);
+            drop(record);
+            if taken.is_some() {
                 self.control.gate().finished();
             }
         }
@@ -139,18 +138,19 @@ impl Desk {
             if self.ledger.posted(index).is_none() {
                 continue;
             }
-            // With the lock, nobody collects between the look and the change.
             let mut record = lock(&self.records[index]);
-            let posted = self.ledger.posted(index);
+            // Nobody collects between the look and the change. Who does so now has no need of us.
+            let Some(held) = self.ledger.hold(index) else { continue };
             // Whom the parent has condemned, it knows why.
             let forged =
                 |g| slot.doomed().is_some() && !matches!(record.loss(), Some((of, _)) if *of == g);
             let overwritten = |&g: &u32| slot.is_overwritten(g, seats) || forged(g);
-            if let Some(generation) = posted.filter(overwritten) {
-                record.mark().loss = Some((generation, Loss::Overwritten));
+            let generation = held.generation();
+            if overwritten(&generation) {
+                record.mark().loss = Some((generation, Loss::Garbled(OVERWRITTEN)));
                 slot.lose_overwritten(generation);
             }
-            drop(record);
+            drop((held, record));
             futex_wake(slot.futex(), u32::MAX);
         }
     }
@@ -173,12 +173,13 @@ impl Desk {
                 continue;
             }
             let mut record = lock(&self.records[index]);
-            let Some(generation) = self.ledger.posted(index) else { continue };
+            let Some(held) = self.ledger.hold(index) else { continue };
+            let generation = held.generation();
             if slot.phase(generation) != Phase::Finished {
-                record.mark().loss = Some((generation, Loss::Overwritten));
+                record.mark().loss = Some((generation, Loss::Garbled(OVERWRITTEN)));
                 slot.lose_overwritten(generation);
             }
-            drop(record);
+            drop((held, record));
             futex_wake(slot.futex(), u32::MAX);
         }
         self.look_around();
@@ -194,21 +195,20 @@ impl Desk {
         self.control.gate().finished();
     }
 
+    /// Tells whether no worker will come.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.control.is_here() || self.end.get().is_some()
+    }
+
     /// Why no worker will come, if so.
-    pub(crate) fn broken(&self) -> Option<Arc<str>> {
+    pub(crate) fn reason(&self) -> String {
         if !self.control.is_here() {
-            let reason = "this process is a fork of the one that built it; build one here";
-            return Some(Arc::from(reason));
+            return "this process is a fork of the one that built it; build one here".to_owned();
         }
-        Some(match self.end.get()? {
-            Loss::Broken { reason } => Arc::clone(reason),
-            Loss::Cancelled
-            | Loss::Deadline { .. }
-            | Loss::Overwritten
-            | Loss::Died { .. }
-            | Loss::Forked
-            | Loss::Nested => Arc::from("it was killed"),
-        })
+        match self.end.get() {
+            Some(Loss::Broken { reason }) => reason.to_string(),
+            _ => "it was killed".to_owned(),
+        }
     }
 
     /// Ends every queued task.

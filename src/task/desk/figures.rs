@@ -44,8 +44,8 @@ impl Desk {
         outcome: Outcome,
         task: impl Fn() -> &'static str,
     ) -> Result<R, TaskError> {
-        if let Outcome::Done(Body::Block { len, .. }) = &outcome {
-            self.figures.decoded_bytes.fetch_add(*len as u64, Ordering::Relaxed);
+        if let Outcome::Done(Body::Block(block)) = &outcome {
+            self.figures.decoded_bytes.fetch_add(block.len as u64, Ordering::Relaxed);
         }
         value_of(outcome, task)
     }

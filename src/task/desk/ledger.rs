@@ -4,36 +4,23 @@
 //! of which generation that is, and whether memory is given back when it has ended. Who may fill a
 //! slot is decided here, and so a table full of nonsense is a full table for nobody.
 
-use crate::control::{Draft, Slot};
 use crate::sync::{AtomicU64, Ordering};
 
 const IDLE: u64 = 0;
 const DRAFTED: u64 = 1;
 const POSTED: u64 = 2;
+/// Posted, and somebody collects it or puts it right.
+const HELD: u64 = 3;
 const STATE: u64 = 3;
-const HEAVY: u64 = 1 << 2;
-const USED: u64 = 1 << 3;
+const MARKED: u64 = 1 << 2;
+const HEAVY: u64 = 1 << 3;
+const USED: u64 = 1 << 4;
 const GENERATION_SHIFT: u32 = 32;
 
-/// An entry for each slot: bits 0..=1 the state, 2 the weight, 3 set once the slot was used,
-/// 32..=63 the generation.
+/// An entry for each slot: bits 0..=1 the state, 2 set if the record knows more of the task, 3 the
+/// weight, 4 set once the slot was used, 32..=63 the generation.
 #[derive(Debug)]
 pub(super) struct Ledger(Box<[AtomicU64]>);
-
-/// A slot that this thread fills. Dropped unpublished, it is idle again.
-#[derive(Debug)]
-pub(crate) struct Drafted<'d> {
-    // Dropped first: the slot is free when its entry says so.
-    draft: Draft<'d>,
-    entry: Entry<'d>,
-}
-
-/// A slot whose task is about to be posted.
-#[derive(Debug)]
-pub(super) struct Posting<'d> {
-    drafted: Drafted<'d>,
-    weight: Weight,
-}
 
 /// Whether the end of a task gives memory back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,57 +29,14 @@ pub(super) enum Weight {
     Heavy,
 }
 
-#[derive(Debug)]
-struct Entry<'d> {
-    word: &'d AtomicU64,
-    generation: u32,
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        // PAIRS slot-free.
-        self.word.store(word_of(self.generation, IDLE), Ordering::Release);
-    }
-}
-
-impl<'d> Drafted<'d> {
-    /// Makes the task a batch of so many items.
-    pub(super) fn arrange(&self, items: u32) {
-        self.draft.arrange(items);
-    }
-
-    /// Says whether the task's end will give memory back.
-    pub(super) fn of(self, weight: Weight) -> Posting<'d> {
-        Posting { drafted: self, weight }
-    }
-}
-
-impl Posting<'_> {
-    /// Notes when the task is queued.
-    pub(super) fn stamp(&self, queued_at_ns: u64) {
-        self.drafted.draft.stamp(queued_at_ns);
-    }
-
-    /// Writes the task and makes it claimable. Returns its generation.
-    pub(super) fn publish(self, code: u64, (offset, len): (u64, u64), inline: &[u64]) -> u32 {
-        let Drafted { draft, entry } = self.drafted;
-        let generation = entry.generation;
-        let state = if self.weight == Weight::Heavy { POSTED | HEAVY } else { POSTED };
-        // Before the slot is ready: from then on others may collect it and say so here.
-        entry.word.store(word_of(generation, state), Ordering::Relaxed);
-        std::mem::forget(entry);
-        draft.publish(code, offset, len, inline);
-        generation
-    }
-}
-
 impl Ledger {
     pub(super) fn new(slots: usize) -> Self {
         Self((0..slots).map(|_| AtomicU64::new(IDLE)).collect())
     }
 
-    /// Takes a slot that is idle.
-    pub(super) fn draft<'d>(&'d self, slots: &'d [Slot], index: usize) -> Option<Drafted<'d>> {
+    /// Takes a slot that is idle. Returns the generation of the task that will be posted to it.
+    #[inline]
+    pub(super) fn take(&self, index: usize) -> Option<u32> {
         let word = &self.0[index];
         let seen = word.load(Ordering::Relaxed);
         if seen & STATE != IDLE {
@@ -100,15 +44,60 @@ impl Ledger {
         }
         // PAIRS slot-free: what the last collector read was read before this task writes.
         word.compare_exchange(seen, seen | DRAFTED, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        let generation = (seen >> GENERATION_SHIFT) as u32;
-        let entry = Entry { word, generation };
-        Some(Drafted { draft: slots[index].draft_as(generation), entry })
+        Some(generation_of(seen))
+    }
+
+    /// The caller has taken the slot, and gives it back as it was.
+    pub(super) fn put_back(&self, index: usize, generation: u32) {
+        // PAIRS slot-free.
+        self.0[index].store(word_of(generation, IDLE), Ordering::Release);
+    }
+
+    /// The caller has taken the slot, and is about to make its task ready: from then on others may
+    /// collect it and say so here.
+    #[inline]
+    pub(super) fn post(&self, index: usize, generation: u32, weight: Weight) {
+        let word = &self.0[index];
+        let marked = word.load(Ordering::Relaxed) & MARKED;
+        let state = if weight == Weight::Heavy { POSTED | HEAVY | MARKED } else { POSTED };
+        word.store(word_of(generation, state | marked), Ordering::Relaxed);
+    }
+
+    /// Says that the record knows more of the task that is about to be posted. The caller has taken
+    /// the slot.
+    pub(super) fn mark(&self, index: usize) {
+        self.0[index].fetch_or(MARKED, Ordering::Relaxed);
     }
 
     /// The generation of the task that was posted to the slot and is not collected yet.
     pub(super) fn posted(&self, index: usize) -> Option<u32> {
         let word = self.0.get(index)?.load(Ordering::Acquire);
-        (word & STATE == POSTED).then_some((word >> GENERATION_SHIFT) as u32)
+        (word & STATE >= POSTED).then_some(generation_of(word))
+    }
+
+    /// Takes the task that was posted to the slot and is not collected yet. The caller holds the
+    /// record's lock.
+    pub(super) fn hold(&self, index: usize) -> Option<Hold<'_>> {
+        let word = &self.0[index];
+        let posted = word.load(Ordering::Relaxed);
+        if posted & STATE != POSTED {
+            return None;
+        }
+        word.compare_exchange(posted, posted | HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Hold { word, posted })
+    }
+
+    /// As [`Ledger::hold`], a task of this generation.
+    pub(super) fn hold_only(&self, index: usize, generation: u32) -> Option<Hold<'_>> {
+        self.hold(index).filter(|held| held.generation() == generation)
+    }
+
+    /// As [`Ledger::hold_only`], without the lock, if the record knows nothing of the task.
+    #[inline]
+    pub(super) fn hold_plain(&self, index: usize, generation: u32) -> Option<Hold<'_>> {
+        let (word, posted) = (&self.0[index], word_of(generation, POSTED));
+        word.compare_exchange(posted, posted | HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Hold { word, posted })
     }
 
     /// Tells whether a slot was ever taken. Where not, nobody has read an outcome under its
@@ -122,15 +111,149 @@ impl Ledger {
         let word = self.0[index].load(Ordering::Relaxed);
         if word & HEAVY == 0 { Weight::Light } else { Weight::Heavy }
     }
+}
 
-    /// The task of this generation was collected, its slot is free. The caller holds the record's
-    /// lock, since before the slot was taken. A swap: `Gate::finished_by_swap` may follow.
-    pub(super) fn collected(&self, index: usize, generation: u32) {
-        // PAIRS slot-free.
-        self.0[index].swap(word_of(generation.wrapping_add(1), IDLE), Ordering::AcqRel);
+/// A posted task that nobody else collects or puts right. Dropped, it is posted as before.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Hold<'l> {
+    word: &'l AtomicU64,
+    posted: u64,
+}
+
+impl Hold<'_> {
+    pub(super) fn generation(&self) -> u32 {
+        generation_of(self.posted)
     }
+
+    /// The task was collected, its slot is free. A swap: `Gate::finished_by_swap` may follow.
+    #[inline]
+    pub(super) fn collected(self) {
+        let next = word_of(self.generation().wrapping_add(1), IDLE);
+        // PAIRS slot-free.
+        self.word.swap(next, Ordering::AcqRel);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.word.store(self.posted, Ordering::Release);
+    }
+}
+
+fn generation_of(word: u64) -> u32 {
+    (word >> GENERATION_SHIFT) as u32
 }
 
 fn word_of(generation: u32, state: u64) -> u64 {
     u64::from(generation) << GENERATION_SHIFT | USED | state
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Posts the next task to slot 0.
+    fn post(ledger: &Ledger, weight: Weight, is_marked: bool) -> u32 {
+        let generation = ledger.take(0).expect("idle");
+        if is_marked {
+            ledger.mark(0);
+        }
+        ledger.post(0, generation, weight);
+        generation
+    }
+
+    #[test]
+    fn one_at_a_time_holds_a_posted_task_and_without_the_lock_only_a_plain_one() {
+        let ledger = Ledger::new(1);
+        assert!(
+            ledger.hold(0).is_none() && ledger.hold_plain(0, 0).is_none() && !ledger.is_used(0)
+        );
+        let rows = [
+            (Weight::Light, false),
+            (Weight::Light, true),
+            (Weight::Heavy, false),
+            (Weight::Heavy, true),
+        ];
+        for (weight, is_marked) in rows.into_iter().cycle().take(12) {
+            let generation = post(&ledger, weight, is_marked);
+            assert!(ledger.is_used(0) && ledger.take(0).is_none());
+            assert_eq!((ledger.posted(0), ledger.weight(0)), (Some(generation), weight));
+            assert!(ledger.hold_plain(0, generation.wrapping_add(1)).is_none());
+            assert!(ledger.hold_only(0, generation.wrapping_sub(1)).is_none());
+            let is_plain = weight == Weight::Light && !is_marked;
+            assert_eq!(ledger.hold_plain(0, generation).is_some(), is_plain);
+            let held = ledger.hold_only(0, generation).expect("whoever held it has put it back");
+            assert_eq!((held.generation(), ledger.posted(0)), (generation, Some(generation)));
+            assert!(ledger.hold(0).is_none() && ledger.hold_plain(0, generation).is_none());
+            held.collected();
+            assert!(ledger.posted(0).is_none() && ledger.hold(0).is_none());
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_put_back_has_the_same_generation_and_no_mark() {
+        let ledger = Ledger::new(1);
+        for _ in 0..3 {
+            assert_eq!(ledger.take(0), Some(0));
+            ledger.mark(0);
+            ledger.put_back(0, 0);
+        }
+        assert_eq!(post(&ledger, Weight::Light, false), 0);
+        assert!(ledger.hold_plain(0, 0).is_some());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+    use crate::control::{Claim, Ending, ResultPlace, Slot};
+    use crate::sync::Arc;
+
+    /// Who joins takes the task without a lock while another thread makes room: one of them gets
+    /// it, whole, and who fills the slot next sees that both are done with it.
+    #[test]
+    fn a_task_is_collected_once_by_who_joins_it_or_by_who_makes_room() {
+        loom::model(|| {
+            let (ledger, slot) = (Arc::new(Ledger::new(1)), Arc::new(Slot::default()));
+            let generation = ledger.take(0).expect("idle");
+            let draft = slot.draft_as(generation);
+            ledger.post(0, generation, Weight::Light);
+            draft.publish(7, 0, 0, &[]);
+            let Claim::Run(running) = slot.claim(1) else { panic!("it is queued") };
+            let place = ResultPlace { len: 8, inline: [9; 8], ..ResultPlace::default() };
+            let _ = running.finish(Ending::Done, &place);
+            let joins = {
+                let (ledger, slot) = (Arc::clone(&ledger), Arc::clone(&slot));
+                thread::spawn(move || {
+                    let word = slot.result_word(generation)?;
+                    let held = ledger.hold_plain(0, generation)?;
+                    slot.free(generation + 1);
+                    held.collected();
+                    Some(word)
+                })
+            };
+            let makes_room = || {
+                let held = ledger.hold_only(0, generation)?;
+                let collected = slot.ended(generation)?;
+                let word = (collected.result().inline[0], collected.result().len as u8);
+                drop(collected);
+                held.collected();
+                Some(word)
+            };
+            let kept = makes_room();
+            if let Some(next) = ledger.take(0) {
+                assert_eq!(next, generation + 1);
+                let draft = slot.draft_as(next);
+                ledger.post(0, next, Weight::Light);
+                draft.publish(8, 0, 0, &[]);
+                assert!(slot.is_queued());
+            }
+            let joined = joins.join().expect("joins");
+            assert_eq!(joined.xor(kept), Some((9, 8)));
+        });
+    }
 }

@@ -121,6 +121,7 @@ impl Desk {
     /// Lets a task that is about to be posted run again, so often, when its worker dies.
     pub(crate) fn allow_retries(&self, index: u32, retries: u32) {
         lock(&self.records[index as usize]).mark().retries = retries;
+        self.ledger.mark(index as usize);
     }
 
     /// Limits how long a task may run. The time counts from its start; from now if it runs already.

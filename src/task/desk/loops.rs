@@ -44,18 +44,19 @@ impl Desk {
         }
     }
 
-    /// Hands part of a loop to the workers. Returns its generation.
+    /// Hands part of a loop to the workers. Returns its slot and generation.
     ///
     /// The caller keeps what the words refer to until the run has ended.
     pub(crate) fn post_run(
         &self,
-        index: u32,
         draft: Drafted<'_>,
         code: u64,
         words: &[u64; INLINE_ARGS_WORDS],
-    ) -> u32 {
-        lock(&self.records[index as usize]).mark().is_run = true;
-        self.publish(index, draft.of(Light), code, (0, size_of_val(words) as u64), words)
+    ) -> (u32, u32) {
+        let index = draft.index() as usize;
+        lock(&self.records[index]).mark().is_run = true;
+        self.ledger.mark(index);
+        self.publish(draft.of(Light), code, (0, size_of_val(words) as u64), words)
     }
 
     /// Keeps what a run was at that has failed. The caller holds its record's lock.

@@ -5,8 +5,8 @@ use std::mem;
 use std::ops::Deref;
 
 use super::super::batch::Batch;
-use super::super::outcome::{Kept, Loss, Outcome};
-use crate::memory::Lease;
+use super::super::outcome::{Loss, Outcome};
+use crate::archive::Blocks;
 use crate::sync::{Arc, Mutex};
 
 /// A record and its lock. What every task touches lies on one cache line.
@@ -29,15 +29,15 @@ pub(super) struct Record {
     /// Something may stand in `marks`.
     is_marked: bool,
     /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
-    kept: VecDeque<(u32, Kept)>,
+    kept: VecDeque<(u32, Outcome)>,
     marks: Marks,
 }
 
 /// What only some tasks have.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// Kept until the task has ended.
-    pub(super) held: Option<Held>,
+    /// The memory of the task's arguments, kept until it has ended.
+    pub(super) held: Option<Box<Blocks>>,
     /// What the task runs, if it is a batch.
     pub(super) batch: Option<Arc<Batch>>,
     /// Why the task of this generation was lost.
@@ -46,13 +46,6 @@ pub(super) struct Marks {
     pub(super) retries: u32,
     /// The task is part of a loop: if it fails, its note is wanted.
     pub(super) is_run: bool,
-}
-
-/// The memory of a task's arguments.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) _block: Option<Lease>,
-    pub(super) _attached: Vec<Arc<Lease>>,
 }
 
 impl Record {
@@ -82,13 +75,13 @@ impl Record {
 
     /// Keeps an outcome until its handle asks.
     pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
-        self.kept.push_back((generation, outcome.into()));
+        self.kept.push_back((generation, outcome));
     }
 
     /// Takes the outcome of one generation. They are in order, and asked for mostly in order.
     pub(super) fn take_kept(&mut self, generation: u32) -> Option<Outcome> {
         let at = self.kept.iter().position(|(g, _)| *g == generation)?;
-        let outcome = self.kept.remove(at).map(|(_, kept)| kept.into());
+        let outcome = self.kept.remove(at).map(|(_, outcome)| outcome);
         if self.kept.is_empty() {
             // Millions of tasks may have been kept, and never will be again.
             self.kept = VecDeque::new();

@@ -1,7 +1,8 @@
 //! Slots for new tasks: finding a free one, and making room where finished tasks fill the table.
 
+use super::collect::Taken;
 use super::{Desk, Drafted, Unavailable};
-use crate::control::Phase;
+use crate::control::{Phase, Slot};
 use crate::sync::{Ordering, lock};
 use crate::sys::{futex_wake, prefetch};
 
@@ -11,9 +12,9 @@ const AHEAD: usize = 8;
 
 impl Desk {
     /// Finds a free slot; finished tasks whose handles have not asked make room.
-    pub(crate) fn try_draft(&self) -> Result<(u32, Drafted<'_>), Unavailable> {
-        if let Some(reason) = self.broken() {
-            return Err(Unavailable::Broken(reason));
+    pub(crate) fn try_draft(&self) -> Result<Drafted<'_>, Unavailable> {
+        if self.is_broken() {
+            return Err(Unavailable::Broken);
         }
         if self.is_nested() {
             return Err(Unavailable::Nested);
@@ -22,7 +23,7 @@ impl Desk {
     }
 
     /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
-    pub(crate) fn draft(&self) -> Result<(u32, Drafted<'_>), Unavailable> {
+    pub(crate) fn draft(&self) -> Result<Drafted<'_>, Unavailable> {
         loop {
             match self.try_draft() {
                 Err(Unavailable::Full) => {}
@@ -44,7 +45,7 @@ impl Desk {
 
     /// Goes round from where the latest slot was found. One whose task has ended makes room on the
     /// way, so that nobody has to look through all of them while there is room.
-    fn find_free(&self) -> Option<(u32, Drafted<'_>)> {
+    fn find_free(&self) -> Option<Drafted<'_>> {
         let slots = self.control.slots();
         let start = self.cursor.load(Ordering::Relaxed);
         let at = |step| {
@@ -54,15 +55,15 @@ impl Desk {
         prefetch(&slots[ahead]);
         prefetch(&self.records[ahead]);
         for index in (0..slots.len()).map(at) {
-            let mut draft = self.ledger.draft(slots, index);
+            let mut draft = self.draft_at(index);
             if draft.is_none() && self.keep(index) {
                 self.control.gate().finished_by_swap();
-                draft = self.ledger.draft(slots, index);
+                draft = self.draft_at(index);
             }
-            if let Some(draft) = draft {
+            if draft.is_some() {
                 let next = if index + 1 < slots.len() { index + 1 } else { 0 };
                 self.cursor.store(next, Ordering::Relaxed);
-                return Some((index as u32, draft));
+                return draft;
             }
         }
         None
@@ -99,15 +100,12 @@ impl Desk {
             return false;
         }
         let mut record = lock(&self.records[index]);
-        let Some(collected) = slot.collect(generation) else { return false };
-        let outcome = self.outcome_of(index, &mut record, &collected);
-        if !collected.is_detached() {
+        let taken = self.take(index, generation, &mut record, Slot::ended);
+        let Some(Taken { outcome, is_detached, is_waited }) = taken else { return false };
+        if !is_detached {
             record.keep(generation, outcome);
         }
-        let waited = collected.is_waited();
-        drop(collected);
-        self.ledger.collected(index, generation);
-        if waited {
+        if is_waited {
             // The mark goes with the slot. A worker that died before it woke the sleeper left
             // nothing else behind by which `bury` could know.
             futex_wake(slot.futex(), u32::MAX);

@@ -4,7 +4,8 @@ use std::task::Waker;
 
 use super::super::desk::{Desk, Unavailable};
 use super::super::outcome::Loss;
-use crate::control::{Bell, Claim, Control, Ending, ResultPlace};
+use crate::archive::Encoded;
+use crate::control::{Bell, Claim, Control, Ending, INLINE_ARGS_WORDS, ResultPlace};
 use crate::error::Death;
 use crate::memory::{Budget, Heap, Upkeep};
 use crate::sync::{Arc, Ordering};
@@ -38,11 +39,11 @@ impl Game {
     /// Parent: submits. A table of the parent's own making is full only of its own tasks.
     fn submit(&mut self) {
         match self.desk.try_draft() {
-            Ok((index, draft)) => {
-                let generation = self.desk.post_bare(index, draft, 7);
-                self.handles.push((index, generation));
+            Ok(draft) => {
+                let inline = [0; INLINE_ARGS_WORDS];
+                self.handles.push(self.desk.post(draft, 7, &inline, Encoded::default()));
             }
-            Err(Unavailable::Full | Unavailable::Broken(_) | Unavailable::Nested) => {}
+            Err(Unavailable::Full | Unavailable::Broken | Unavailable::Nested) => {}
         }
     }
 

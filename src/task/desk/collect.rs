@@ -1,0 +1,120 @@
+//! Taking the outcomes of tasks out of their slots.
+//!
+//! A task is collected by who holds its entry of the ledger. Most are collected by the thread that
+//! joins them, which needs nothing else: the result is a word, and the record knows nothing of the
+//! task. For all others the record's lock is taken before the entry.
+
+use super::{Desk, OVERWRITTEN, Outcome, Record};
+use crate::archive::Body;
+use crate::control::{Collected, Ending, Phase, Slot};
+use crate::memory::RemoteHeap;
+use crate::sync::{Arc, lock};
+
+/// What a task has left in its slot, which is free again.
+pub(super) struct Taken {
+    pub(super) outcome: Outcome,
+    /// Nobody holds a handle.
+    pub(super) is_detached: bool,
+    /// A thread has announced that it sleeps on the slot.
+    pub(super) is_waited: bool,
+}
+
+impl Desk {
+    /// What became of the task. `None`: it has not ended.
+    ///
+    /// Called by who holds the handle, and so by one thread at a time.
+    pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
+        let at = index as usize;
+        let phase = self.control.slots()[at].phase(generation);
+        if matches!(phase, Phase::Queued | Phase::Running) {
+            return None;
+        }
+        let plain = if phase == Phase::Finished { self.take_plain(at, generation) } else { None };
+        let outcome = plain.or_else(|| {
+            let mut record = lock(&self.records[at]);
+            let taken = self.take(at, generation, &mut record, Slot::ended)?;
+            Some(taken.outcome)
+        });
+        if outcome.is_some() {
+            self.control.gate().finished_by_swap();
+            self.step_back(index);
+            return outcome;
+        }
+        Some(self.outcome_of_gone(at, generation))
+    }
+
+    /// Takes a task of which the record knows nothing, and whose result is a word. `None`: it is
+    /// no such task, or another thread was first.
+    ///
+    /// Frees by a swap, as [`Desk::take`] does. The caller tells those who wait for room.
+    #[inline]
+    fn take_plain(&self, index: usize, generation: u32) -> Option<Outcome> {
+        let slot = &self.control.slots()[index];
+        let (word, len) = slot.result_word(generation)?;
+        // Still posted: nobody has taken it since the word was read.
+        let held = self.ledger.hold_plain(index, generation)?;
+        step!(parent "collect.held");
+        slot.free(generation.wrapping_add(1));
+        held.collected();
+        Some(Outcome::Done(Body::Word { word, len }))
+    }
+
+    /// Takes a task that has ended, if `ended` says so. The caller holds the record's lock. `None`:
+    /// it has not ended, or another thread was first, which has kept the outcome.
+    pub(super) fn take(
+        &self,
+        index: usize,
+        generation: u32,
+        record: &mut Record,
+        ended: fn(&Slot, u32) -> Option<Collected<'_>>,
+    ) -> Option<Taken> {
+        let held = self.ledger.hold_only(index, generation)?;
+        let collected = ended(&self.control.slots()[index], generation)?;
+        let outcome = self.outcome_of(index, record, &collected);
+        let (is_detached, is_waited) = (collected.is_detached(), collected.is_waited());
+        drop(collected);
+        held.collected();
+        Some(Taken { outcome, is_detached, is_waited })
+    }
+
+    /// What became of a task that is not in its slot any more: whoever has made room there holds
+    /// the record's lock until the outcome is in it.
+    #[cold]
+    fn outcome_of_gone(&self, index: usize, generation: u32) -> Outcome {
+        let mut record = lock(&self.records[index]);
+        if let Some(kept) = record.take_kept(generation) {
+            return kept;
+        }
+        if let Some(held) = self.ledger.hold_only(index, generation) {
+            drop(record.take_marks());
+            self.control.slots()[index].free(generation.wrapping_add(1));
+            held.collected();
+            drop(record);
+            self.control.gate().finished_by_swap();
+        }
+        Outcome::garbled(OVERWRITTEN)
+    }
+
+    fn outcome_of(&self, index: usize, record: &mut Record, collected: &Collected<'_>) -> Outcome {
+        let marks = record.take_marks();
+        let place = collected.result();
+        let Some(marks) = marks else {
+            let heap = self.heap_at(collected, place.holds_memory());
+            return Outcome::read(collected.ending(), &place, heap.as_ref(), None);
+        };
+        if marks.is_run && collected.ending() != Ending::Done {
+            self.keep_note(index, collected);
+        }
+        let loss = marks.loss.filter(|(g, _)| *g == collected.generation());
+        let wanted = place.holds_memory() || marks.batch.is_some();
+        let heap = self.heap_at(collected, wanted);
+        if let Some(batch) = marks.batch {
+            batch.close(collected.span(), heap.as_ref());
+        }
+        Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
+    }
+
+    fn heap_at(&self, collected: &Collected<'_>, is_wanted: bool) -> Option<Arc<RemoteHeap>> {
+        is_wanted.then(|| self.heap_of(collected.owner())).flatten()
+    }
+}

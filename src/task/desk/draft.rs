@@ -12,8 +12,8 @@ use crate::control::{Draft, Slot};
 #[must_use]
 pub(crate) struct Drafted<'d> {
     desk: &'d Desk,
-    index: u32,
-    generation: u32,
+    /// The slot, and in the upper half the generation of its task.
+    key: u64,
 }
 
 /// A slot whose task is written now.
@@ -30,29 +30,33 @@ impl Desk {
     #[inline]
     pub(super) fn draft_at(&self, index: usize) -> Option<Drafted<'_>> {
         let generation = self.ledger.take(index)?;
-        Some(Drafted { desk: self, index: index as u32, generation })
+        Some(Drafted { desk: self, key: u64::from(generation) << 32 | index as u64 })
     }
 }
 
 impl<'d> Drafted<'d> {
     pub(crate) fn index(&self) -> u32 {
-        self.index
+        self.key as u32
+    }
+
+    fn generation(&self) -> u32 {
+        (self.key >> 32) as u32
     }
 
     fn slot(&self) -> &'d Slot {
-        &self.desk.control.slots()[self.index as usize]
+        &self.desk.control.slots()[self.index() as usize]
     }
 
     /// Begins to write the task, and says whether its end will give memory back.
     #[inline]
     pub(super) fn of(self, weight: Weight) -> Posting<'d> {
-        Posting { draft: self.slot().draft_as(self.generation), drafted: self, weight }
+        Posting { draft: self.slot().draft_as(self.generation()), drafted: self, weight }
     }
 }
 
 impl Drop for Drafted<'_> {
     fn drop(&mut self) {
-        self.desk.ledger.put_back(self.index as usize, self.generation);
+        self.desk.ledger.put_back(self.index() as usize, self.generation());
         self.desk.control.gate().finished();
     }
 }
@@ -77,7 +81,8 @@ impl Posting<'_> {
         inline: &[u64],
     ) -> (u32, u32) {
         let Self { draft, drafted, weight } = self;
-        let Drafted { desk, index, generation } = drafted;
+        let (index, generation) = (drafted.index(), drafted.generation());
+        let desk = drafted.desk;
         std::mem::forget(drafted);
         desk.ledger.post(index as usize, generation, weight);
         draft.publish(code, offset, len, inline);

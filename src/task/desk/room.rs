@@ -12,18 +12,33 @@ const AHEAD: usize = 8;
 
 impl Desk {
     /// Finds a free slot; finished tasks whose handles have not asked make room.
+    #[inline]
     pub(crate) fn try_draft(&self) -> Result<Drafted<'_>, Unavailable> {
+        self.find_free().ok_or_else(|| self.why_unavailable())
+    }
+
+    #[cold]
+    fn why_unavailable(&self) -> Unavailable {
         if self.is_broken() {
-            return Err(Unavailable::Broken);
+            Unavailable::Broken
+        } else if self.is_nested() {
+            Unavailable::Nested
+        } else {
+            Unavailable::Full
         }
-        if self.is_nested() {
-            return Err(Unavailable::Nested);
-        }
-        self.find_free().ok_or(Unavailable::Full)
     }
 
     /// As [`Desk::try_draft`]; sleeps while every slot holds a task that has not ended.
+    #[inline]
     pub(crate) fn draft(&self) -> Result<Drafted<'_>, Unavailable> {
+        match self.find_free() {
+            Some(draft) => Ok(draft),
+            None => self.wait_for_draft(),
+        }
+    }
+
+    #[cold]
+    fn wait_for_draft(&self) -> Result<Drafted<'_>, Unavailable> {
         loop {
             match self.try_draft() {
                 Err(Unavailable::Full) => {}
@@ -46,6 +61,9 @@ impl Desk {
     /// Goes round from where the latest slot was found. One whose task has ended makes room on the
     /// way, so that nobody has to look through all of them while there is room.
     fn find_free(&self) -> Option<Drafted<'_>> {
+        if self.is_broken() || self.is_nested() {
+            return None;
+        }
         let slots = self.control.slots();
         let start = self.cursor.load(Ordering::Relaxed);
         let at = |step| {

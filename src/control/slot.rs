@@ -186,13 +186,6 @@ impl Slot {
         phase_of(self.word.load(Ordering::Acquire), generation)
     }
 
-    /// Parent: the futex value to sleep on while the task has not ended, for who does not ask to be
-    /// woken.
-    pub(crate) fn pending(&self, generation: u32) -> Option<u32> {
-        let word = self.word.load(Ordering::Acquire);
-        matches!(phase_of(word, generation), Phase::Queued | Phase::Running).then_some(word as u32)
-    }
-
     /// Parent: announces a sleeper. Returns the futex value to sleep on, or why not to sleep.
     pub(crate) fn wait_mark(&self, generation: u32) -> Result<u32, Phase> {
         self.mark(generation, WAITED).map(|word| word as u32)

@@ -86,7 +86,6 @@ fn a_slot_changes_only_as_its_state_allows() {
     check("draft", |slot| slot.draft().is_some(), &[State::Free]);
     check("claim", |slot| matches!(slot.claim(5), Claim::Run(_)), &[Ready]);
     let pending = [Ready, Running, Doomed];
-    check("pending", |slot| slot.pending(0).is_some(), &pending);
     check("wait_mark", |slot| slot.wait_mark(0).is_ok(), &pending);
     check("watch_mark", |slot| slot.watch_mark(0).is_ok(), &pending);
     check("detach_mark", |slot| slot.detach_mark(0, false).is_ok(), &pending);

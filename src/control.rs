@@ -29,8 +29,8 @@ pub(crate) use message::{FromParent, FromWorker, Hello, NAME_BYTES_MAX, NO_CODE}
 pub(crate) use release::Releases;
 pub(crate) use ring::Full;
 pub(crate) use slot::{
-    Claim, Collected, Draft, Ending, NOTED_ARGS_WORDS, Phase, ResultPlace, Running, SPAN_MAX, Slot,
-    Span,
+    Claim, Collected, Draft, Ending, NOTED_ARGS_WORDS, Phase, Plain, ResultPlace, Running,
+    SPAN_MAX, Slot, Span,
 };
 pub(crate) use spin::Spin;
 pub(crate) use wake::Notice;

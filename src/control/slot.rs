@@ -22,7 +22,7 @@ mod stamp;
 mod token;
 
 pub(crate) use note::NOTED_ARGS_WORDS;
-pub(crate) use result::ResultPlace;
+pub(crate) use result::{Plain, ResultPlace};
 pub(crate) use span::{SPAN_MAX, Span};
 pub(crate) use token::{Collected, Draft, Running};
 

@@ -1,6 +1,6 @@
 //! Where a task's result lies, as its worker says.
 
-use super::{DONE, STATE, Slot, generation_of, word_of};
+use super::{DETACHED, DONE, STATE, Slot, WAITED, generation_of, word_of};
 use crate::control::INLINE_RESULT_WORDS;
 use crate::sync::Ordering;
 
@@ -13,6 +13,15 @@ pub(crate) struct ResultPlace {
     /// How many blocks belong to the result besides its own; they are listed behind it.
     pub(crate) attached: u64,
     pub(crate) inline: [u64; INLINE_RESULT_WORDS],
+}
+
+/// What a task has left whose result is a word: its first `len` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plain {
+    pub(crate) word: u64,
+    pub(crate) len: u8,
+    pub(crate) is_detached: bool,
+    pub(crate) is_waited: bool,
 }
 
 impl ResultPlace {
@@ -33,9 +42,9 @@ impl ResultPlace {
 }
 
 impl Slot {
-    /// Parent: the result of a task that has ended well, if it is a word: its first `len` bytes.
+    /// Parent: what a task has left that has ended well, if that is a word.
     #[inline]
-    pub(crate) fn result_word(&self, generation: u32) -> Option<(u64, u8)> {
+    pub(crate) fn plain(&self, generation: u32) -> Option<Plain> {
         // PAIRS result-visible.
         let word = self.word.load(Ordering::Acquire);
         let len = self.result_len.load(Ordering::Relaxed);
@@ -46,7 +55,12 @@ impl Slot {
             return None;
         }
         let first = || self.inline_result[0].load(Ordering::Relaxed);
-        Some((if len == 0 { 0 } else { first() }, len as u8))
+        Some(Plain {
+            word: if len == 0 { 0 } else { first() },
+            len: len as u8,
+            is_detached: word & DETACHED != 0,
+            is_waited: word & WAITED != 0,
+        })
     }
 
     pub(super) fn write_result(&self, place: &ResultPlace) {

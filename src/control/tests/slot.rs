@@ -98,12 +98,12 @@ fn a_slot_changes_only_as_its_state_allows() {
     check("lose_running", |slot| slot.lose_running(SEAT) == Some(0), &[Running, Doomed]);
     check("collect", |slot| slot.collect(0).is_some(), &ended);
     check("ended", |slot| slot.ended(0).is_some(), &ended);
-    check("result_word", |slot| slot.result_word(0).is_some(), &[Done]);
+    check("plain", |slot| slot.plain(0).is_some(), &[Done]);
     check("collect_any", |slot| slot.collect_any().is_some(), &ended);
     let others: [fn(&Slot) -> bool; 4] = [
         |slot| slot.collect(1).is_some(),
         |slot| slot.ended(1).is_some(),
-        |slot| slot.result_word(1).is_some(),
+        |slot| slot.plain(1).is_some(),
         |slot| slot.cancel(1),
     ];
     for generation in others {

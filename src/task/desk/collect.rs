@@ -6,7 +6,7 @@
 
 use super::{Desk, OVERWRITTEN, Outcome, Record};
 use crate::archive::Body;
-use crate::control::{Collected, Ending, Phase, Slot};
+use crate::control::{Collected, Ending, Phase, Plain, Slot};
 use crate::memory::RemoteHeap;
 use crate::sync::{Arc, lock};
 
@@ -30,15 +30,14 @@ impl Desk {
             return None;
         }
         let plain = if phase == Phase::Finished { self.take_plain(at, generation) } else { None };
-        let outcome = plain.or_else(|| {
+        let taken = plain.or_else(|| {
             let mut record = lock(&self.records[at]);
-            let taken = self.take(at, generation, &mut record, Slot::ended)?;
-            Some(taken.outcome)
+            self.take(at, generation, &mut record, Slot::ended)
         });
-        if outcome.is_some() {
+        if let Some(taken) = taken {
             self.control.gate().finished_by_swap();
             self.step_back(index);
-            return outcome;
+            return Some(taken.outcome);
         }
         Some(self.outcome_of_gone(at, generation))
     }
@@ -48,15 +47,15 @@ impl Desk {
     ///
     /// Frees by a swap, as [`Desk::take`] does. The caller tells those who wait for room.
     #[inline]
-    fn take_plain(&self, index: usize, generation: u32) -> Option<Outcome> {
+    pub(super) fn take_plain(&self, index: usize, generation: u32) -> Option<Taken> {
         let slot = &self.control.slots()[index];
-        let (word, len) = slot.result_word(generation)?;
+        let Plain { word, len, is_detached, is_waited } = slot.plain(generation)?;
         // Still posted: nobody has taken it since the word was read.
         let held = self.ledger.hold_plain(index, generation)?;
         step!(parent "collect.held");
         slot.free(generation.wrapping_add(1));
         held.collected();
-        Some(Outcome::Done(Body::Word { word, len }))
+        Some(Taken { outcome: Outcome::Done(Body::Word { word, len }), is_detached, is_waited })
     }
 
     /// Takes a task that has ended, if `ended` says so. The caller holds the record's lock. `None`:

@@ -229,11 +229,11 @@ mod loom_tests {
             let joins = {
                 let (ledger, slot) = (Arc::clone(&ledger), Arc::clone(&slot));
                 thread::spawn(move || {
-                    let word = slot.result_word(generation)?;
+                    let plain = slot.plain(generation)?;
                     let held = ledger.hold_plain(0, generation)?;
                     slot.free(generation + 1);
                     held.collected();
-                    Some(word)
+                    Some((plain.word, plain.len))
                 })
             };
             let makes_room = || {

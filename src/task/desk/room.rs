@@ -118,7 +118,8 @@ impl Desk {
             return false;
         }
         let mut record = lock(&self.records[index]);
-        let taken = self.take(index, generation, &mut record, Slot::ended);
+        let plain = self.take_plain(index, generation);
+        let taken = plain.or_else(|| self.take(index, generation, &mut record, Slot::ended));
         let Some(Taken { outcome, is_detached, is_waited }) = taken else { return false };
         if !is_detached {
             record.keep(generation, outcome);

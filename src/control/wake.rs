@@ -137,7 +137,7 @@ impl<'c> Wake<'c> {
         self.beds[seat / 64].searching.fetch_and(!(1 << (seat % 64)), Ordering::SeqCst);
         step!(worker "search.end");
         // PAIRS search.
-        fence(Ordering::SeqCst);
+        fence_after_swap();
     }
 
     /// Worker: sleeps until it is notified, unless `has_work` finds something at the last moment.
@@ -159,7 +159,7 @@ impl<'c> Wake<'c> {
         bed.sleeping.fetch_or(bit, Ordering::SeqCst);
         step!(worker "sleep.bit");
         // PAIRS sleep.
-        fence(Ordering::SeqCst);
+        fence_after_swap();
         let found = has_work();
         if !found {
             step!(worker "sleep.looked");
@@ -171,7 +171,7 @@ impl<'c> Wake<'c> {
         step!(worker "sleep.end");
         if !was_chosen {
             // PAIRS sleep.
-            fence(Ordering::SeqCst);
+            fence_after_swap();
         }
         found || was_chosen
     }

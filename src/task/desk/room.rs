@@ -93,7 +93,8 @@ impl Desk {
         let index = index as usize;
         let next = if index + 1 < self.records.len() { index + 1 } else { 0 };
         if self.cursor.load(Ordering::Relaxed) == next {
-            let _ = self.cursor.compare_exchange(next, index, Ordering::Relaxed, Ordering::Relaxed);
+            // Another thread may have gone on meanwhile. It is a hint.
+            self.cursor.store(index, Ordering::Relaxed);
         }
     }
 

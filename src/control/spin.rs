@@ -2,11 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// How often to look before the processor pauses, which since Skylake takes it 140 cycles (Intel,
-/// Optimization Reference Manual, "Pause Latency in Skylake Client Microarchitecture"): with one
-/// look each, what is waited for is seen 25 ns late on average, on both sides of a round trip. With
-/// four times as many, a thread on the same core's other half is held up.
-const LOOKS_A_PAUSE: u32 = 8;
 /// Spins between two looks at the clock, which costs about as much as a few of them.
 const SPINS_A_LOOK: u32 = 16;
 /// Spinning for less than this is not worth a look at the clock.
@@ -67,10 +62,8 @@ impl Spin {
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut() -> Option<T>) -> Option<T> {
         let mut look = || {
             for _ in 0..SPINS_A_LOOK {
-                for _ in 0..LOOKS_A_PAUSE {
-                    if let Some(found) = done() {
-                        return Some(found);
-                    }
+                if let Some(found) = done() {
+                    return Some(found);
                 }
                 std::hint::spin_loop();
             }

@@ -24,7 +24,8 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A `SeqCst` fence, where the calling thread's last store was a read-modify-write.
+/// A `SeqCst` fence, where the store that the other side must not miss was a read-modify-write of
+/// the calling thread, or came before one.
 ///
 /// On x86-64 that instruction is a full barrier itself, and one more costs some 30 cycles in which
 /// nothing goes on (Intel, Software Developer's Manual, volume 3A, "Loads and Stores Are Not

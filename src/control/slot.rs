@@ -109,7 +109,7 @@ pub(crate) enum Phase {
     Queued,
     Running,
     Finished,
-    /// The slot has gone on to another task, or the parent is collecting it.
+    /// The slot is free, or has gone on to another task.
     Gone,
 }
 

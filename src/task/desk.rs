@@ -216,7 +216,8 @@ impl Desk {
     pub(crate) fn detach(&self, index: u32, generation: u32) {
         let slot = &self.control.slots()[index as usize];
         let is_light = self.ledger.weight(index as usize) == Light;
-        if slot.detach_mark(generation, is_light).is_err() {
+        let is_over = matches!(self.phase(index, generation), Phase::Finished | Phase::Gone);
+        if is_over || slot.detach_mark(generation, is_light).is_err() {
             drop(self.try_outcome(index, generation));
         }
     }

@@ -46,8 +46,7 @@ impl<R> TaskHandle<R> {
     /// Tells whether the task has ended, so that joining does not wait. No system call.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        let slot = &self.desk.control().slots()[self.index as usize];
-        !matches!(slot.phase(self.generation), Phase::Queued | Phase::Running)
+        !matches!(self.desk.phase(self.index, self.generation), Phase::Queued | Phase::Running)
     }
 
     /// Takes the task back, whether it runs or not. True: joining returns

@@ -128,6 +128,7 @@ impl Desk {
             let mark = slot.wait_mark(generation);
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if let Ok(word) = mark
+                && !self.has_ended(index, generation)
                 && timeout != Some(Duration::ZERO)
             {
                 step!(parent "join.marked");
@@ -156,10 +157,6 @@ impl Desk {
         matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
     }
 
-    fn phase(&self, index: u32, generation: u32) -> Phase {
-        self.control().slots()[index as usize].phase(generation)
-    }
-
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
         learn(|Habits { awake, .. }| if awake.pays() { awake.until(done) } else { done() })??;
@@ -182,8 +179,8 @@ impl Desk {
     /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for
     /// each of them takes more of the workers' time than the tasks do.
     ///
-    /// Whatever becomes of the task meanwhile: who is as fast as the workers finds each task just
-    /// ended when it is about to sleep on it, and pays for the attempt every time.
+    /// On nothing that the task changes: who is as fast as the workers finds each task just ended
+    /// when it is about to sleep on it, and pays for the attempt every time.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
         let (backlog, doze) = self.may_doze()?;
         self.control().gate().doze(doze);

@@ -59,24 +59,20 @@ impl Slot {
         self.lose(|word| matches!(word & STATE, RUNNING | DOOMED) && word & OWNER == owner)
     }
 
-    /// Supervisor: tells whether no protocol leaves such a word while the task of this generation
-    /// is posted and not collected. A worker has overwritten it then.
-    pub(crate) fn is_overwritten(&self, generation: u32, seats: usize) -> bool {
-        let word = self.word.load(Ordering::Acquire);
-        if generation_of(word) != word_of(generation) {
-            return true;
-        }
-        match word & STATE {
-            RUNNING | DOOMED => (word & OWNER) >> OWNER_SHIFT >= seats as u64,
-            // A draft is about to be published, or was: who holds the handle finds out.
-            DRAFT | READY | DONE | FAILED | LOST => false,
-            _ => true,
-        }
+    /// Supervisor: ends the task of this generation if no protocol leaves such a word while it is
+    /// posted and not collected, which a worker has overwritten then. `is_doomed`: the parent has
+    /// condemned the worker that runs it. True: it was so.
+    pub(crate) fn lose_overwritten(&self, generation: u32, seats: usize, is_doomed: bool) -> bool {
+        let is_forged = |word| word & STATE == DOOMED && !is_doomed;
+        let overwritten = |word| is_overwritten(word, generation, seats) || is_forged(word);
+        self.change(overwritten, |_| word_of(generation) | LOST).is_some()
     }
 
-    /// Supervisor: ends the task of this generation, whatever the word says.
-    pub(crate) fn lose_overwritten(&self, generation: u32) {
-        self.word.swap(word_of(generation) | LOST, Ordering::AcqRel);
+    /// Supervisor: ends the task of this generation unless it has ended. True: it had not.
+    pub(crate) fn lose_unended(&self, generation: u32) -> bool {
+        let is_ended =
+            |word| generation_of(word) == word_of(generation) && ending_of(word).is_some();
+        self.change(|word| !is_ended(word), |_| word_of(generation) | LOST).is_some()
     }
 
     fn lose(&self, which: impl Fn(u64) -> bool) -> Option<u32> {
@@ -97,5 +93,19 @@ impl Slot {
             }
         }
         None
+    }
+}
+
+/// Tells whether no protocol leaves such a word while the task of this generation is posted and not
+/// collected.
+fn is_overwritten(word: u64, generation: u32, seats: usize) -> bool {
+    if generation_of(word) != word_of(generation) {
+        return true;
+    }
+    match word & STATE {
+        RUNNING | DOOMED => (word & OWNER) >> OWNER_SHIFT >= seats as u64,
+        // A draft is about to be published, or was: who holds the handle finds out.
+        DRAFT | READY | DONE | FAILED | LOST => false,
+        _ => true,
     }
 }

@@ -1,7 +1,7 @@
 //! The supervisor's side of the desk: what is done when the bell rings, a worker dies, or none will
 //! come any more.
 
-use super::{Desk, Loss, OVERWRITTEN, Watcher};
+use super::{Desk, Loss, OVERWRITTEN, Record, Watcher};
 use crate::control::{Phase, Slot};
 use crate::memory::RemoteHeap;
 use crate::sync::{Arc, Ordering, Weak, fence, lock};
@@ -69,7 +69,7 @@ impl Desk {
         step!(parent "bury.restored");
         // What it finished lies in its heap; from here on only these outcomes keep the heap. Who
         // was just reading one holds the record's lock, and has what it needs when the lock is
-        // free.
+        // free; who reads a plain one, without the lock, needs no heap.
         self.keep_finished();
         let used = (0..self.records.len()).filter(|&index| self.ledger.is_used(index));
         used.for_each(|index| drop(lock(&self.records[index])));
@@ -114,8 +114,10 @@ impl Desk {
             return true;
         }
         let Some(generation) = slot.lose_running(seat) else { return false };
-        // Who condemned the worker has left the reason already.
-        if record.loss().is_none_or(|(of, _)| *of != generation) {
+        // Of another generation, the word was forged, and the record would keep the reason for a
+        // task to come. Who condemned the worker has left the reason already.
+        let is_posted = self.ledger.posted(index) == Some(generation);
+        if is_posted && record.loss().is_none_or(|(of, _)| *of != generation) {
             record.mark().loss = Some((generation, loss.clone()));
         }
         true
@@ -134,23 +136,29 @@ impl Desk {
     /// waking who waits for it, or have overwritten the mark.
     fn restore_slots(&self) {
         let seats = self.control.seats().len();
+        self.end_overwritten(|slot, generation, record| {
+            // Whom the parent has condemned, it knows why.
+            let is_doomed = matches!(record.loss(), Some((of, _)) if *of == generation);
+            slot.lose_overwritten(generation, seats, is_doomed)
+        });
+    }
+
+    /// Ends posted tasks as `end` does, which says whether it has, and wakes who sleeps on any slot
+    /// that was ever used: a handle whose outcome was kept may have been led to believe that its
+    /// task still runs.
+    fn end_overwritten(&self, end: impl Fn(&Slot, u32, &Record) -> bool) {
         for (index, slot) in self.control.slots().iter().enumerate() {
-            if self.ledger.posted(index).is_none() {
+            if !self.ledger.is_used(index) {
                 continue;
             }
             let mut record = lock(&self.records[index]);
             // Nobody collects between the look and the change. Who does so now has no need of us.
-            let Some(held) = self.ledger.hold(index) else { continue };
-            // Whom the parent has condemned, it knows why.
-            let forged =
-                |g| slot.doomed().is_some() && !matches!(record.loss(), Some((of, _)) if *of == g);
-            let overwritten = |&g: &u32| slot.is_overwritten(g, seats) || forged(g);
-            let generation = held.generation();
-            if overwritten(&generation) {
-                record.mark().loss = Some((generation, Loss::Garbled(OVERWRITTEN)));
-                slot.lose_overwritten(generation);
+            if let Some(held) = self.ledger.hold(index)
+                && end(slot, held.generation(), &record)
+            {
+                record.mark().loss = Some((held.generation(), Loss::Garbled(OVERWRITTEN)));
             }
-            drop((held, record));
+            drop(record);
             futex_wake(slot.futex(), u32::MAX);
         }
     }
@@ -168,20 +176,7 @@ impl Desk {
 
     /// Supervisor: no worker is left, and none will come. Whatever has not ended was overwritten.
     pub(crate) fn settle(&self) {
-        for (index, slot) in self.control.slots().iter().enumerate() {
-            if self.ledger.posted(index).is_none() {
-                continue;
-            }
-            let mut record = lock(&self.records[index]);
-            let Some(held) = self.ledger.hold(index) else { continue };
-            let generation = held.generation();
-            if slot.phase(generation) != Phase::Finished {
-                record.mark().loss = Some((generation, Loss::Garbled(OVERWRITTEN)));
-                slot.lose_overwritten(generation);
-            }
-            drop((held, record));
-            futex_wake(slot.futex(), u32::MAX);
-        }
+        self.end_overwritten(|slot, generation, _| slot.lose_unended(generation));
         self.look_around();
         self.control.gate().open();
     }
@@ -213,11 +208,14 @@ impl Desk {
 
     /// Ends every queued task.
     pub(crate) fn lose_queued(&self) {
-        for (slot, record) in self.control.slots().iter().zip(&self.records) {
-            let mut record = lock(record);
+        for (index, slot) in self.control.slots().iter().enumerate() {
+            let mut record = lock(&self.records[index]);
             if let Some(generation) = slot.lose_queued() {
-                let loss = self.end.get().cloned().unwrap_or(Loss::Cancelled);
-                record.mark().loss = Some((generation, loss));
+                // As in `lose_running`.
+                if self.ledger.posted(index) == Some(generation) {
+                    let loss = self.end.get().cloned().unwrap_or(Loss::Cancelled);
+                    record.mark().loss = Some((generation, loss));
+                }
                 drop(record);
                 futex_wake(slot.futex(), u32::MAX);
             }

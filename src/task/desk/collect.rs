@@ -25,7 +25,7 @@ impl Desk {
     /// Called by who holds the handle, and so by one thread at a time.
     pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
         let at = index as usize;
-        let phase = self.control.slots()[at].phase(generation);
+        let phase = self.phase(index, generation);
         if matches!(phase, Phase::Queued | Phase::Running) {
             return None;
         }
@@ -40,6 +40,19 @@ impl Desk {
             return Some(taken.outcome);
         }
         Some(self.outcome_of_gone(at, generation))
+    }
+
+    /// What has become of the task. Of one whose outcome was kept, the slot is not believed that it
+    /// is under way: a worker gone wild says so.
+    pub(crate) fn phase(&self, index: u32, generation: u32) -> Phase {
+        match self.control.slots()[index as usize].phase(generation) {
+            Phase::Queued | Phase::Running
+                if self.ledger.posted(index as usize) != Some(generation) =>
+            {
+                Phase::Gone
+            }
+            phase => phase,
+        }
     }
 
     /// Takes a task of which the record knows nothing, and whose result is a word. `None`: it is

@@ -60,7 +60,8 @@ impl Ledger {
         let word = &self.0[index];
         let marked = word.load(Ordering::Relaxed) & MARKED;
         let state = if weight == Weight::Heavy { POSTED | HEAVY | MARKED } else { POSTED };
-        word.store(word_of(generation, state | marked), Ordering::Relaxed);
+        // PAIRS ledger-posted: who holds the task sees the slot as it was drafted, or newer.
+        word.store(word_of(generation, state | marked), Ordering::Release);
     }
 
     /// Says that the record knows more of the task that is about to be posted. The caller has taken
@@ -83,6 +84,7 @@ impl Ledger {
         if posted & STATE != POSTED {
             return None;
         }
+        // PAIRS ledger-posted.
         word.compare_exchange(posted, posted | HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(Hold { word, posted })
     }

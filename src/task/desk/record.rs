@@ -9,7 +9,7 @@ use super::super::outcome::{Loss, Outcome};
 use crate::archive::Blocks;
 use crate::sync::{Arc, Mutex};
 
-/// A record and its lock. What every task touches lies on one cache line.
+/// A record and its lock. What most tasks touch that need it lies on one cache line.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 pub(super) struct Entry(Mutex<Record>);

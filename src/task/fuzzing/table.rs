@@ -143,3 +143,29 @@ pub fn table(input: &[u8]) {
     }
     game.end();
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::control::Phase;
+
+    /// The joining thread slept on such a slot, and no death woke it.
+    #[test]
+    fn a_kept_outcome_is_found_though_a_worker_says_that_the_task_goes_on() {
+        const RUNNING: u64 = 3;
+        const READY: u64 = 2;
+        for state in [READY, RUNNING] {
+            let mut game = Game::new();
+            game.submit();
+            game.work(0, true);
+            game.desk.keep_finished();
+            let (index, generation) = game.handles[0];
+            // The slot is free, for the next generation.
+            game.flip(0, 1 << 32 | 1 << 24 | state);
+            let slot = &game.control.slots()[index as usize];
+            assert!(matches!(slot.phase(generation), Phase::Queued | Phase::Running));
+            assert_eq!(game.desk.phase(index, generation), Phase::Gone);
+            game.end();
+        }
+    }
+}

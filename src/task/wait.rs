@@ -193,9 +193,11 @@ impl Desk {
         outcome
     }
 
-    /// As `doze`, while the table is full. False: not for this thread, or not now.
+    /// As `doze`, while the table is full or seems to be: a thread that waits for room has its
+    /// tasks queued already, and loses nothing. False: few are queued.
     pub(super) fn doze_for_room(&self) -> bool {
-        let Some((backlog, doze)) = self.may_doze() else { return false };
+        let Some(backlog) = self.long_backlog() else { return false };
+        let Some(doze) = learn(|habits| habits.doze) else { return false };
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
         let _ = learn(|habits| habits.dozed(backlog, left));
@@ -213,10 +215,16 @@ impl Desk {
     /// short tasks and many are queued.
     fn may_doze(&self) -> Option<(u64, Duration)> {
         let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
+        let backlog = self.long_backlog()?;
+        (short_sleeps >= DOZE_AFTER).then_some((backlog, doze))
+    }
+
+    /// How many tasks are queued, if no worker runs out of them soon.
+    fn long_backlog(&self) -> Option<u64> {
         let backlog = self.control().ring().backlog();
         let slots = self.control().slots().len() as u64;
         let enough = (DOZE_BACKLOG * u64::from(self.workers())).min(slots / 2);
-        (short_sleeps >= DOZE_AFTER && backlog >= enough).then_some((backlog, doze))
+        (backlog >= enough).then_some(backlog)
     }
 
     /// Nothing has ended meanwhile: these are no short tasks.

@@ -63,6 +63,8 @@ pub(crate) struct Desk {
     vacant: AtomicU32,
     /// The slot that was pushed last, if a worker had to be woken for it.
     woken: AtomicU32,
+    /// How many threads sleep on a slot, or are about to.
+    pub(super) sleepers: AtomicU32,
     cores: u32,
     /// What runs tasks in the thread that submits them, if that is wanted.
     calling: OnceLock<Box<Calling>>,
@@ -124,6 +126,7 @@ impl Desk {
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             woken: AtomicU32::new(queue::NOBODY),
+            sleepers: AtomicU32::new(0),
             cores,
             calling: OnceLock::new(),
             end: OnceLock::new(),

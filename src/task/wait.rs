@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::outcome::{Loss, Outcome};
-use crate::control::{Phase, Spin};
+use crate::control::{Phase, Slot, Spin};
+use crate::sync::{Ordering, fence};
 use crate::sys::{TICKS_A_US, futex_wait, ticks};
 
 /// The longest that a caller spins for a result. Longer waits are cheaper asleep.
@@ -133,7 +134,7 @@ impl Desk {
             {
                 step!(parent "join.marked");
                 let start = ticks();
-                futex_wait(slot.futex(), word, timeout);
+                self.sleep_on(slot, word, timeout);
                 step!(parent "join.woken");
                 learn(|habits| habits.slept(start));
             }
@@ -152,9 +153,19 @@ impl Desk {
         self.rouse(index, generation);
         let slot = &self.control().slots()[index as usize];
         if let Ok(word) = slot.wait_mark(generation) {
-            futex_wait(slot.futex(), word, Some(time));
+            self.sleep_on(slot, word, Some(time));
         }
         matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
+    }
+
+    /// Sleeps on a slot whose word is so, counted among those whom a death wakes.
+    fn sleep_on(&self, slot: &Slot, word: u32, timeout: Option<Duration>) {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        // PAIRS sleepers: either the supervisor sees this thread and wakes it, or the kernel sees
+        // that the supervisor has changed the word.
+        fence(Ordering::SeqCst);
+        futex_wait(slot.futex(), word, timeout);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {

@@ -159,7 +159,12 @@ impl Desk {
                 record.mark().loss = Some((held.generation(), Loss::Garbled(OVERWRITTEN)));
             }
             drop(record);
-            futex_wake(slot.futex(), u32::MAX);
+            // PAIRS sleepers. Mostly nobody sleeps, and a call for each slot that was ever used
+            // would take longer than all else.
+            fence(Ordering::SeqCst);
+            if self.sleepers.load(Ordering::SeqCst) != 0 {
+                futex_wake(slot.futex(), u32::MAX);
+            }
         }
     }
 

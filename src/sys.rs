@@ -31,7 +31,7 @@ pub(crate) use memory::{
     Segment, SegmentName, anonymous, memfd, owner_is_gone, page_size, punch, reopen_read_only,
     reserve, unlink,
 };
-pub(crate) use prefetch::prefetch;
+pub(crate) use prefetch::{prefetch, prefetch_at};
 pub(crate) use process::{
     Exit, PidFd, check_proc, current_pid, exit_now, is_stopped, name_process, parent_of,
     parent_pid, sanitize_stdio, take_stdin,

@@ -8,7 +8,7 @@ use super::{Desk, OVERWRITTEN, Outcome, Record};
 use crate::archive::Body;
 use crate::control::{Collected, Ending, Phase, Plain, Slot};
 use crate::memory::RemoteHeap;
-use crate::sync::{Arc, lock};
+use crate::sync::{Arc, MutexGuard, lock};
 
 /// What a task has left in its slot, which is free again.
 pub(super) struct Taken {
@@ -29,17 +29,30 @@ impl Desk {
         if matches!(phase, Phase::Queued | Phase::Running) {
             return None;
         }
-        let plain = if phase == Phase::Finished { self.take_plain(at, generation) } else { None };
-        let taken = plain.or_else(|| {
-            let mut record = lock(&self.records[at]);
-            self.take(at, generation, &mut record, Slot::ended)
-        });
-        if let Some(taken) = taken {
-            self.control.gate().finished_by_swap();
-            self.step_back(index);
-            return Some(taken.outcome);
+        if phase == Phase::Finished
+            && let Some(taken) = self.take_plain(at, generation)
+        {
+            return Some(self.handed_over(taken, index));
         }
-        Some(self.outcome_of_gone(at, generation))
+        let mut record = lock(&self.records[at]);
+        // Whoever has made room in the slot held the lock until the outcome was in the record.
+        if phase == Phase::Gone
+            && let Some(kept) = record.take_kept(generation)
+        {
+            return Some(kept);
+        }
+        let taken = self.take(at, generation, &mut record, Slot::ended);
+        let Some(taken) = taken else { return Some(self.outcome_of_gone(at, generation, record)) };
+        drop(record);
+        Some(self.handed_over(taken, index))
+    }
+
+    /// Tells those who wait for room that the task was taken, for whom it was.
+    #[inline]
+    fn handed_over(&self, taken: Taken, index: u32) -> Outcome {
+        self.control.gate().finished_by_swap();
+        self.step_back(index);
+        taken.outcome
     }
 
     /// What has become of the task. Of one whose outcome was kept, the slot is not believed that it
@@ -89,11 +102,14 @@ impl Desk {
         Some(Taken { outcome, is_detached, is_waited })
     }
 
-    /// What became of a task that is not in its slot any more: whoever has made room there holds
-    /// the record's lock until the outcome is in it.
+    /// What became of a task that was in its slot a moment ago, or should be.
     #[cold]
-    fn outcome_of_gone(&self, index: usize, generation: u32) -> Outcome {
-        let mut record = lock(&self.records[index]);
+    fn outcome_of_gone(
+        &self,
+        index: usize,
+        generation: u32,
+        mut record: MutexGuard<'_, Record>,
+    ) -> Outcome {
         if let Some(kept) = record.take_kept(generation) {
             return kept;
         }

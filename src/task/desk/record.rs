@@ -7,18 +7,37 @@ use std::ops::Deref;
 use super::super::batch::Batch;
 use super::super::outcome::{Loss, Outcome};
 use crate::archive::Blocks;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::sys::prefetch_at;
 
 /// A record and its lock. What most tasks touch that need it lies on one cache line.
-#[repr(align(64))]
+#[repr(C, align(64))]
 #[derive(Debug, Default)]
-pub(super) struct Entry(Mutex<Record>);
+pub(super) struct Entry {
+    /// The address where the next outcome will be kept, to be fetched ahead. Never followed.
+    end: AtomicUsize,
+    record: Mutex<Record>,
+}
 
 impl Deref for Entry {
     type Target = Mutex<Record>;
 
     fn deref(&self) -> &Mutex<Record> {
-        &self.0
+        &self.record
+    }
+}
+
+impl Entry {
+    /// Has the processor fetch the memory that the next outcome goes to. Of a thousand slots in
+    /// turn, each has it elsewhere, and it is cold.
+    pub(super) fn foresee(&self) {
+        prefetch_at(self.end.load(Ordering::Relaxed));
+    }
+
+    /// Notes where the next outcome goes: behind the latest one, mostly.
+    pub(super) fn note(&self, record: &Record) {
+        let last = record.kept.back().map_or(0, |last| std::ptr::from_ref(last).addr());
+        self.end.store(last + size_of::<(u32, Outcome)>(), Ordering::Relaxed);
     }
 }
 

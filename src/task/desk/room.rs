@@ -67,33 +67,35 @@ impl Desk {
         }
         let slots = self.control.slots();
         let start = self.cursor.load(Ordering::Relaxed);
-        let at = |step| {
-            if start + step < slots.len() { start + step } else { start + step - slots.len() }
-        };
-        let ahead = at(AHEAD.min(slots.len()) - 1);
-        prefetch(&slots[ahead]);
-        prefetch(&self.records[ahead]);
-        for index in (0..slots.len().min(most)).map(at) {
+        prefetch(&slots[self.after(start, AHEAD - 1)]);
+        for step in 0..slots.len().min(most) {
+            let index = self.after(start, step);
             let mut draft = self.draft_at(index);
             if draft.is_none() && self.keep(index) {
                 self.control.gate().finished_by_swap();
                 draft = self.draft_at(index);
+                self.records[self.after(index, AHEAD / 2)].foresee();
+                prefetch(&self.records[self.after(index, AHEAD)]);
             }
             if draft.is_some() {
-                let next = if index + 1 < slots.len() { index + 1 } else { 0 };
-                self.cursor.store(next, Ordering::Relaxed);
+                self.cursor.store(self.after(index, 1), Ordering::Relaxed);
                 return draft;
             }
         }
         None
     }
 
+    /// The slot so many after another, at most once round.
+    fn after(&self, index: usize, steps: usize) -> usize {
+        let (at, count) = (index + steps, self.records.len());
+        if at < count { at } else { (at - count).min(count - 1) }
+    }
+
     /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
     /// memory that is warm in both processes' caches.
     pub(super) fn step_back(&self, index: u32) {
         let index = index as usize;
-        let next = if index + 1 < self.records.len() { index + 1 } else { 0 };
-        if self.cursor.load(Ordering::Relaxed) == next {
+        if self.cursor.load(Ordering::Relaxed) == self.after(index, 1) {
             // Another thread may have gone on meanwhile. It is a hint.
             self.cursor.store(index, Ordering::Relaxed);
         }
@@ -125,6 +127,7 @@ impl Desk {
         let Some(Taken { outcome, is_detached, is_waited }) = taken else { return false };
         if !is_detached {
             record.keep(generation, outcome);
+            self.records[index].note(&record);
         }
         if is_waited {
             // The mark goes with the slot. A worker that died before it woke the sleeper left

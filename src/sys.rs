@@ -4,6 +4,7 @@
 
 mod birthplace;
 mod clock;
+mod core;
 mod event;
 mod futex;
 mod huge;
@@ -18,6 +19,7 @@ mod socket;
 #[cfg(feature = "kill-points")]
 mod step;
 
+pub(crate) use self::core::core;
 pub(crate) use birthplace::Birthplace;
 pub(crate) use clock::{TICKS_A_US, now_ns, ticks};
 pub(crate) use event::{EventFd, Interest, poll};

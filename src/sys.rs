@@ -4,7 +4,6 @@
 
 mod birthplace;
 mod clock;
-mod core;
 mod event;
 mod futex;
 mod huge;
@@ -19,7 +18,6 @@ mod socket;
 #[cfg(feature = "kill-points")]
 mod step;
 
-pub(crate) use self::core::core;
 pub(crate) use birthplace::Birthplace;
 pub(crate) use clock::{TICKS_A_US, now_ns, ticks};
 pub(crate) use event::{EventFd, Interest, poll};

@@ -1,5 +1,4 @@
 //! Two bells from the workers to the parent: a slot became free to collect, and look at the table.
-//! And where the parent is.
 
 use std::time::Duration;
 
@@ -16,8 +15,6 @@ pub(crate) struct Gate {
     round: AtomicU32,
     /// Not 0: the supervisor was rung and has not looked yet.
     rung: AtomicU32,
-    /// The core on which a task was submitted last, plus one; 0: unknown. A hint.
-    core: AtomicU32,
 }
 
 impl Gate {
@@ -48,21 +45,6 @@ impl Gate {
     pub(crate) fn sleep_at_most(&self, round: u32, time: Duration) -> bool {
         futex_wait(&self.round, round, Some(time));
         self.round.load(Ordering::Acquire) != round
-    }
-
-    /// Notes the core on which a task is submitted. Written only when it changes: all read the
-    /// line.
-    #[inline]
-    pub(crate) fn submits_on(&self, core: Option<u32>) {
-        let core = core.map_or(0, |core| core + 1);
-        if self.core.load(Ordering::Relaxed) != core {
-            self.core.store(core, Ordering::Relaxed);
-        }
-    }
-
-    /// Tells whether tasks were last submitted on this core.
-    pub(crate) fn is_submitter_on(&self, core: Option<u32>) -> bool {
-        core.is_some_and(|core| self.core.load(Ordering::Relaxed) == core + 1)
     }
 
     /// Lets waiting submitters go on. Called after a task was finished or a slot was freed.

@@ -1,8 +1,7 @@
 //! Who sleeps, who searches, and waking exactly one sleeper for new work.
 //!
-//! Each worker has a bit in `sleeping`, one in `searching` and one in `aside`. Bits and not
-//! counters: when a worker dies, the supervisor clears its bits, and nothing else has to be put
-//! right.
+//! Each worker has a bit in `sleeping` and one in `searching`. Bits and not counters: when a worker
+//! dies, the supervisor clears its bits, and nothing else has to be put right.
 
 use std::time::Duration;
 
@@ -13,14 +12,12 @@ use crate::sys::{futex_wait, futex_wake};
 /// 64 workers a word.
 pub(crate) const BED_WORDS: usize = 16;
 
-/// The bits of 64 workers. Two words are read at every push, so they share a cache line.
-#[repr(C, align(32))]
+/// The bits of 64 workers. Both words are read at every push, so they share a cache line.
+#[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Bed {
     sleeping: AtomicU64,
     searching: AtomicU64,
-    /// Asleep for a moment, and not to be woken for work.
-    aside: AtomicU64,
 }
 
 /// Who was there when work was pushed.
@@ -66,8 +63,7 @@ impl<'c> Wake<'c> {
         self.beds.iter().any(|bed| bed.searching.load(Ordering::Relaxed) != 0)
     }
 
-    /// How many workers are awake: running a task, searching, or starting. Who has stepped aside is
-    /// back in a moment, and counts.
+    /// How many workers are awake: running a task, searching, or starting.
     pub(crate) fn awake(&self, workers: u32) -> u32 {
         let asleep: u32 =
             self.beds.iter().map(|bed| bed.sleeping.load(Ordering::Relaxed).count_ones()).sum();
@@ -180,29 +176,6 @@ impl<'c> Wake<'c> {
         found || was_chosen
     }
 
-    /// Worker: sleeps for a time, or until all are woken, and leaves the work to another worker
-    /// meanwhile. False: no other one is awake, and this one has not slept.
-    ///
-    /// For who pushes, such a worker is one that is at work. It comes back by itself and looks for
-    /// work then, so nothing is missed.
-    pub(crate) fn step_aside(&self, seat: usize, time: Duration) -> bool {
-        let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        // Before the look at the others: of two who step aside at once, one sees the other, or both
-        // do.
-        bed.aside.fetch_or(bit, Ordering::SeqCst);
-        fence_after_swap();
-        let aside: u32 =
-            self.beds.iter().map(|bed| bed.aside.load(Ordering::Relaxed).count_ones()).sum();
-        let is_spare = self.awake(self.seats.len() as u32) > aside;
-        if is_spare {
-            let park = &*self.seats[seat].park;
-            park.store(0, Ordering::Relaxed);
-            futex_wait(park, 0, Some(time));
-        }
-        bed.aside.fetch_and(!bit, Ordering::SeqCst);
-        is_spare
-    }
-
     /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the
     /// caller pushes all queued work again.
     pub(crate) fn forget(&self, seat: usize) {
@@ -211,8 +184,6 @@ impl<'c> Wake<'c> {
         step!(parent "forget.sleeping");
         bed.searching.fetch_and(mask, Ordering::SeqCst);
         step!(parent "forget.searching");
-        bed.aside.fetch_and(mask, Ordering::SeqCst);
-        step!(parent "forget.aside");
     }
 
     /// Wakes whoever sits there. False: a bit without a seat, which only a worker gone wild sets.

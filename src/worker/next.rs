@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::serve::Worker;
 use crate::control::Spin;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{TICKS_A_US, core, ticks};
+use crate::sys::{TICKS_A_US, ticks};
 
 /// A worker that slept for longer than this, by the processor's clock, has run a task that came
 /// alone.
@@ -13,14 +13,6 @@ const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
 /// So many tasks in a row from slots that rise are a stream: who has fewer under way, and joins
 /// them all, gets the latest slot a second time.
 const STREAM: u32 = 32;
-/// A worker that goes back by no more slots than this, or by no more than half of them, has not
-/// gone round the table.
-const NEAR_MOST: u32 = 64;
-/// The tasks of a fine-grained stream take less than this on average, by the processor's clock.
-const FINE_TICKS: u64 = 5 * TICKS_A_US;
-/// How long a worker leaves a fine-grained stream to another. The kernel makes it some 100 us
-/// (`PR_SET_TIMERSLACK`).
-const ASIDE: Duration = Duration::from_micros(50);
 /// How long the tasks of a stream gather, in spins: some 4 us on x86-64.
 const STREAM_PAUSES: u32 = 80;
 
@@ -43,41 +35,22 @@ pub(super) struct Search {
     has_woken: bool,
     /// How long it slept before that task, in ticks.
     slept: Option<u64>,
-    /// That task's slot, how many in a row came from higher ones, and from where it is not higher.
+    /// That task's slot, and how many in a row came from higher ones.
     index: u32,
     rising: u32,
-    near: u32,
-    /// When it came by the first task since it last had none, in ticks, and how many it has run.
-    since: u64,
-    tasks: u64,
-    /// They took little time each.
-    is_fine: bool,
 }
 
 impl Search {
-    pub(super) fn new(spin_ns: u64, searchers_max: u32, slots: usize) -> Self {
+    pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
         let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
-        Self {
-            spin,
-            searchers_max,
-            has_woken: false,
-            slept: None,
-            index: 0,
-            rising: 0,
-            near: NEAR_MOST.min(slots as u32 / 2),
-            since: 0,
-            tasks: 0,
-            is_fine: false,
-        }
+        Self { spin, searchers_max, has_woken: false, slept: None, index: 0, rising: 0 }
     }
 
     /// A task of this slot was run; somebody had to be woken at its end, or not.
     pub(super) fn note(&mut self, index: u32, has_woken: bool) {
         self.has_woken = has_woken;
-        let is_near = index <= self.index && self.index - index <= self.near;
-        self.rising = if is_near { 0 } else { self.rising.saturating_add(1) };
+        self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
         self.index = index;
-        self.tasks += 1;
     }
 
     /// Tells whether to look for the next task awake.
@@ -97,34 +70,10 @@ impl Search {
         !has_woken && self.spin.is_on() || self.spin.pays()
     }
 
-    /// Tells whether tasks come without waiting for each other.
-    fn is_in_stream(&self) -> bool {
-        self.rising >= STREAM
-    }
-
-    /// The queue is empty. Tells whether it was that of a fine-grained stream.
-    fn ran_out(&mut self) -> bool {
-        let tasks = std::mem::take(&mut self.tasks);
-        if !self.is_in_stream() {
-            return false;
-        }
-        if tasks != 0 {
-            self.is_fine = ticks().saturating_sub(self.since) < tasks * FINE_TICKS;
-        }
-        self.is_fine
-    }
-
-    /// There is a task again.
-    fn goes_on(&mut self) {
-        if self.is_in_stream() {
-            self.since = ticks();
-        }
-    }
-
-    /// In a stream of tasks lets a few of them gather: who takes each one at once has the submitter
-    /// wait for every cache line.
+    /// In a stream of tasks, which come without waiting for each other, lets a few of them gather:
+    /// who takes each one at once has the submitter wait for every cache line.
     fn let_gather(&self) {
-        if self.is_in_stream() {
+        if self.rising >= STREAM {
             (0..STREAM_PAUSES).for_each(|_| std::hint::spin_loop());
         }
     }
@@ -144,24 +93,11 @@ impl Worker {
 
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
-        let is_fine = self.search.ran_out();
-        let next = self.wait_in(is_fine);
-        self.search.goes_on();
-        next
-    }
-
-    /// As [`Worker::wait`].
-    ///
-    /// In a fine-grained stream (`is_fine`) the submitter and one worker fill two cores. Another
-    /// worker steps aside for a moment before it sleeps: else it would be woken for each task that
-    /// comes while the first is at work. On the submitter's core it does not search, either: the
-    /// submitter goes on when this worker sleeps.
-    fn wait_in(&mut self, is_fine: bool) -> Next {
         let control = Arc::clone(&self.control);
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
         let leave = &control.seats()[self.seat].leave;
-        let (mut woken, mut idle_since, mut may_step_aside) = (false, None, is_fine);
+        let (mut woken, mut idle_since) = (false, None);
         loop {
             if let Some(index) = ring.pop() {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
@@ -176,17 +112,13 @@ impl Worker {
             if leave.load(Ordering::SeqCst) != 0 {
                 return Next::Leave { idle: false };
             }
-            let is_in_the_way = may_step_aside && control.gate().is_submitter_on(core());
-            if !is_in_the_way && let Some(index) = self.search() {
+            if let Some(index) = self.search() {
                 return Next::Task(index);
             }
             // Before anything slow: a producer may have relied on the search; several may have, and
             // one task is all that this worker takes.
             if !ring.is_empty() {
                 woken = true;
-                continue;
-            }
-            if std::mem::take(&mut may_step_aside) && wake.step_aside(self.seat, ASIDE) {
                 continue;
             }
             self.reclaim();
@@ -242,34 +174,12 @@ mod tests {
         search.pays() && search.spin.until(|| None::<()>).is_none()
     }
 
-    #[test]
-    fn only_a_stream_of_short_tasks_is_fine_grained() {
-        let run = |search: &mut Search, slots: &mut dyn Iterator<Item = u32>, each: u64| {
-            search.goes_on();
-            let start = ticks();
-            let count = slots.map(|slot| search.note(slot, false)).count() as u64;
-            while ticks().saturating_sub(start) < count * each {}
-            search.ran_out()
-        };
-        let mut search = Search::new(50_000, 1, 1024);
-        assert!(!run(&mut search, &mut (0..STREAM), 0), "it was no stream when it began");
-        // A thread may be stopped in between; not every time.
-        let fine = |search: &mut Search, slots: std::ops::Range<u32>| {
-            (0..100).any(|_| run(search, &mut slots.clone(), 0))
-        };
-        assert!(fine(&mut search, 100..1000), "the table was gone round in between");
-        assert!(run(&mut search, &mut (0..0), 0), "another one took what it was woken for");
-        assert!(!run(&mut search, &mut (1000..1020), 2 * FINE_TICKS));
-        assert!(fine(&mut search, 200..1024));
-        assert!(!run(&mut search, &mut (0..1000).map(|task| task % 2), 0), "two are under way");
-    }
-
     /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
     /// every sixteenth task that came alone it spun there for 16 us, to find out whether tasks came
     /// sooner now, and its caller had the result so much later.
     #[test]
     fn a_worker_tries_nothing_out_after_a_task_that_came_alone() {
-        let mut search = Search::new(50_000, 1, 1024);
+        let mut search = Search::new(50_000, 1);
         let alone = 10 * IN_A_ROW_TICKS;
         let spun: Vec<bool> = (0..200).map(|_| searches(&mut search, alone, false)).collect();
         // It takes some misses to unlearn that waits may be short.

@@ -185,13 +185,13 @@ impl Worker {
         let start =
             Place { heap: hello.args_heap, offset: hello.start_offset, len: hello.start_len };
         Self {
-            search: Search::new(hello.spin_ns, hello.searchers_max as u32, control.slots().len()),
             control,
             local,
             bell,
             tie,
             seat: hello.seat as usize,
             args_heap: hello.args_heap,
+            search: Search::new(hello.spin_ns, hello.searchers_max as u32),
             is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },

@@ -1,7 +1,5 @@
 //! Workers that search and sleep: no task waits while one of them could run it.
 
-use std::time::Duration;
-
 use loom::thread;
 
 use super::{SOME, Table, check};
@@ -25,26 +23,6 @@ fn no_work_is_left_with_everybody_asleep() {
             workers.into_iter().for_each(|worker| worker.join().expect("worker"));
         });
     }
-}
-
-/// Who has stepped aside holds nothing that others wait for, and is woken for nothing.
-#[test]
-fn no_work_is_left_by_workers_that_step_aside() {
-    check(SOME, || {
-        let table = Table::new(1, 2);
-        let workers = [0, 1].map(|seat| {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                // For no time: in the model none passes.
-                table.wake().step_aside(seat, Duration::ZERO);
-                table.work(seat);
-            })
-        });
-        table.post(0);
-        assert_eq!(table.join(0), Ending::Done);
-        table.close();
-        workers.into_iter().for_each(|worker| worker.join().expect("worker"));
-    });
 }
 
 /// Two tasks came while one worker searched and the other slept, and the search found neither: who

@@ -1,7 +1,6 @@
 //! Sleeping and waking: the gate, the bell, the workers' beds, and what is released.
 
 use std::thread;
-use std::time::Duration;
 
 use super::super::Control;
 use super::super::gate::Gate;
@@ -63,62 +62,6 @@ fn a_searcher_spares_the_sleepers_and_the_dead_are_forgotten() {
         true
     });
     assert_eq!(wake.awake(70), 70);
-}
-
-#[test]
-fn a_worker_steps_aside_only_for_another_that_is_awake() {
-    const NEVER: Duration = Duration::from_secs(1_000_000);
-    let control = Control::on_heap(1, 2);
-    let wake = control.wake();
-    wake.sleep(0, None, || {
-        assert!(!wake.step_aside(1, NEVER), "the other one sleeps");
-        true
-    });
-    assert!(wake.step_aside(1, Duration::from_millis(1)));
-    // Of two who step aside at once, both may see the other, and neither does.
-    let insist = || while !wake.step_aside(1, NEVER) {};
-    thread::scope(|scope| {
-        let aside = scope.spawn(insist);
-        // Alone at work from then on.
-        while wake.step_aside(0, Duration::ZERO) {
-            assert_eq!(wake.awake(2), 2, "it will be back");
-            thread::yield_now();
-        }
-        assert!(!wake.wake_one() && !wake.anyone_searches(), "nobody is woken for work");
-        while !aside.is_finished() {
-            wake.wake_all();
-            thread::yield_now();
-        }
-    });
-    thread::scope(|scope| {
-        let dead = scope.spawn(insist);
-        while wake.step_aside(0, Duration::ZERO) {
-            thread::yield_now();
-        }
-        wake.forget(1);
-        assert!(wake.step_aside(0, Duration::ZERO), "the dead are not aside");
-        while !dead.is_finished() {
-            wake.wake_all();
-            thread::yield_now();
-        }
-    });
-}
-
-#[test]
-fn the_core_of_the_latest_submission_is_known() {
-    let gate = Gate::default();
-    for (noted, asked, expected) in [
-        (None, Some(0), false),
-        (Some(0), Some(0), true),
-        (Some(0), None, false),
-        (Some(7), Some(0), false),
-        (Some(7), Some(7), true),
-        (None, Some(7), false),
-        (None, None, false),
-    ] {
-        gate.submits_on(noted);
-        assert_eq!(gate.is_submitter_on(asked), expected, "{noted:?}, {asked:?}");
-    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use super::{Desk, Loss};
 use crate::control::{Full, Notice, Phase};
 use crate::sync::{Ordering, lock};
-use crate::sys::core;
 
 /// How often a ring is put in order for one push. In order, it has room for twice the slots; only
 /// a worker that keeps on writing into it can use all of these up.
@@ -17,7 +16,6 @@ impl Desk {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
-        self.control.gate().submits_on(core());
         let notice = self.control.wake().notify();
         let woken = if notice == Notice::Woken { index } else { NOBODY };
         if self.woken.load(Ordering::Relaxed) != woken {

@@ -239,7 +239,9 @@ impl Desk {
         let mut watchers = lock(&self.watchers);
         watchers.retain(|w| w.index != index || w.generation != generation);
         watchers.push(Watcher { index, generation, waker: waker.clone(), any_ring });
-        let watched = self.control.slots()[index as usize].watch_mark(generation).is_ok();
+        // Of a task whose outcome was kept, the slot may say anything.
+        let watched = self.control.slots()[index as usize].watch_mark(generation).is_ok()
+            && !matches!(self.phase(index, generation), Phase::Finished | Phase::Gone);
         if !watched {
             watchers.pop();
         }

@@ -193,7 +193,7 @@ impl Desk {
     /// On nothing that the task changes: who is as fast as the workers finds each task just ended
     /// when it is about to sleep on it, and pays for the attempt every time.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
-        let (backlog, doze) = self.may_doze()?;
+        let (backlog, doze) = self.may_doze(false)?;
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
         let outcome = self.try_outcome(index, generation);
@@ -207,8 +207,7 @@ impl Desk {
     /// As `doze`, while the table is full or seems to be: a thread that waits for room has its
     /// tasks queued already, and loses nothing. False: few are queued.
     pub(super) fn doze_for_room(&self) -> bool {
-        let Some(backlog) = self.long_backlog() else { return false };
-        let Some(doze) = learn(|habits| habits.doze) else { return false };
+        let Some((backlog, doze)) = self.may_doze(true) else { return false };
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
         let _ = learn(|habits| habits.dozed(backlog, left));
@@ -222,20 +221,17 @@ impl Desk {
         let _ = learn(|habits| habits.slept(start));
     }
 
-    /// Tells how many tasks are queued and how long to doze, if this thread was woken for many
-    /// short tasks and many are queued.
-    fn may_doze(&self) -> Option<(u64, Duration)> {
+    /// Tells how many tasks are queued and how long to doze, if many are queued, and this thread
+    /// was woken for many short tasks. Who waits for room may not have been; then half a table that
+    /// is small is not enough.
+    fn may_doze(&self, for_room: bool) -> Option<(u64, Duration)> {
         let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
-        let backlog = self.long_backlog()?;
-        (short_sleeps >= DOZE_AFTER).then_some((backlog, doze))
-    }
-
-    /// How many tasks are queued, if no worker runs out of them soon.
-    fn long_backlog(&self) -> Option<u64> {
+        let are_short = short_sleeps >= DOZE_AFTER;
         let backlog = self.control().ring().backlog();
         let slots = self.control().slots().len() as u64;
-        let enough = (DOZE_BACKLOG * u64::from(self.workers())).min(slots / 2);
-        (backlog >= enough).then_some(backlog)
+        let enough = DOZE_BACKLOG * u64::from(self.workers());
+        let enough = if are_short { enough.min(slots / 2) } else { enough }.max(1);
+        ((are_short || for_room) && backlog >= enough).then_some((backlog, doze))
     }
 
     /// Nothing has ended meanwhile: these are no short tasks.

@@ -21,7 +21,7 @@ impl Course {
             if posted.batch.read_count() >= run.count {
                 return true;
             }
-            match self.desk.batch_phase(posted.index, posted.generation) {
+            match self.desk.phase(posted.index, posted.generation) {
                 // The ring is in order: what comes behind is queued, too.
                 Phase::Queued => return false,
                 Phase::Running => {
@@ -39,7 +39,7 @@ impl Course {
     /// Gives away what has not begun of batches that run, if workers have nothing else to do.
     pub(super) fn cut(&mut self) {
         let phase = |part: &Part| match part {
-            Part::Posted(_, posted) => self.desk.batch_phase(posted.index, posted.generation),
+            Part::Posted(_, posted) => self.desk.phase(posted.index, posted.generation),
             _ => Phase::Gone,
         };
         let (mut running, mut queued) = (0, self.waiting);
@@ -98,9 +98,8 @@ impl Course {
             Part::Posted(_, posted) => Some((at, posted)),
             _ => None,
         });
-        let with_phase = posted.map(|(at, posted)| {
-            (at, posted, self.desk.batch_phase(posted.index, posted.generation))
-        });
+        let with_phase = posted
+            .map(|(at, posted)| (at, posted, self.desk.phase(posted.index, posted.generation)));
         let mut queued = false;
         with_phase
             .filter(|(.., phase)| matches!(phase, Phase::Running | Phase::Queued))

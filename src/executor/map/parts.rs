@@ -261,7 +261,7 @@ impl Course {
                 if let Some(outcome) = posted.batch.read_next() {
                     return Found::Outcome(outcome);
                 }
-                match self.desk.batch_phase(posted.index, posted.generation) {
+                match self.desk.phase(posted.index, posted.generation) {
                     Phase::Queued => return Found::Queued,
                     Phase::Running => {
                         self.desk.open_batch(posted.index, posted.generation, &posted.batch);

@@ -26,11 +26,6 @@ impl Desk {
         self.publish(posting, code, (0, size_of_val(order) as u64), order)
     }
 
-    /// What has become of a batch's task.
-    pub(crate) fn batch_phase(&self, index: u32, generation: u32) -> Phase {
-        self.slot(index).phase(generation)
-    }
-
     /// Finds the entries of a batch that runs, or has run, so that they can be read.
     pub(crate) fn open_batch(&self, index: u32, generation: u32, batch: &Batch) {
         if batch.is_open() {

@@ -23,7 +23,7 @@ impl Desk {
             }
         }
         let ended = |w: &mut Watcher| {
-            let phase = self.control.slots()[w.index as usize].phase(w.generation);
+            let phase = self.phase(w.index, w.generation);
             w.any_ring || matches!(phase, Phase::Finished | Phase::Gone)
         };
         let ended: Vec<Watcher> = lock(&self.watchers).extract_if(.., ended).collect();

@@ -42,6 +42,10 @@ impl Desk {
 
     #[cold]
     fn wait_for_draft(&self) -> Result<Drafted<'_>, Unavailable> {
+        // At once: who may not wait for room has none to doze for.
+        if self.is_broken() || self.is_nested() {
+            return Err(self.why_unavailable());
+        }
         loop {
             // Before all slots are looked at: a worker that is nearly as fast as this thread lets
             // it find one each time, behind hundreds that have not ended.

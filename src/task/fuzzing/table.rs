@@ -146,25 +146,43 @@ pub fn table(input: &[u8]) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
     use crate::control::Phase;
+    use crate::sync::{Arc, AtomicU32};
 
-    /// The joining thread slept on such a slot, and no death woke it.
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The joining thread slept on such a slot, and no death woke it; nor the future.
     #[test]
     fn a_kept_outcome_is_found_though_a_worker_says_that_the_task_goes_on() {
         const RUNNING: u64 = 3;
         const READY: u64 = 2;
         for state in [READY, RUNNING] {
             let mut game = Game::new();
+            let woken = Arc::new(Count::default());
+            let waker = Waker::from(Arc::clone(&woken));
             game.submit();
+            let (index, generation) = game.handles[0];
+            assert!(game.desk.watch(index, generation, &waker));
             game.work(0, true);
             game.desk.keep_finished();
-            let (index, generation) = game.handles[0];
             // The slot is free, for the next generation.
             game.flip(0, 1 << 32 | 1 << 24 | state);
             let slot = &game.control.slots()[index as usize];
             assert!(matches!(slot.phase(generation), Phase::Queued | Phase::Running));
             assert_eq!(game.desk.phase(index, generation), Phase::Gone);
+            game.desk.look_around();
+            assert_eq!(woken.0.load(Ordering::Relaxed), 1, "who polled is told");
+            assert!(!game.desk.watch(index, generation, &waker), "and need not wait any more");
             game.end();
         }
     }

@@ -105,6 +105,7 @@ impl Encoded {
     /// inline words.
     pub(crate) fn into_block(self) -> Option<Lease> {
         let Blocks { own, attached } = *self.blocks?;
+        debug_assert!(own.is_some() || attached.is_empty(), "what is kept would be dropped");
         Some(own?.with_attached(attached))
     }
 }

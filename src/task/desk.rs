@@ -219,8 +219,7 @@ impl Desk {
     pub(crate) fn detach(&self, index: u32, generation: u32) {
         let slot = &self.control.slots()[index as usize];
         let is_light = self.ledger.weight(index as usize) == Light;
-        let is_over = matches!(self.phase(index, generation), Phase::Finished | Phase::Gone);
-        if is_over || slot.detach_mark(generation, is_light).is_err() {
+        if self.has_ended(index, generation) || slot.detach_mark(generation, is_light).is_err() {
             drop(self.try_outcome(index, generation));
         }
     }
@@ -241,7 +240,7 @@ impl Desk {
         watchers.push(Watcher { index, generation, waker: waker.clone(), any_ring });
         // Of a task whose outcome was kept, the slot may say anything.
         let watched = self.control.slots()[index as usize].watch_mark(generation).is_ok()
-            && !matches!(self.phase(index, generation), Phase::Finished | Phase::Gone);
+            && !self.has_ended(index, generation);
         if !watched {
             watchers.pop();
         }

@@ -11,7 +11,6 @@ use super::desk::Desk;
 use super::function::TaskName;
 use super::outcome::{Outcome, bad_result};
 use crate::archive::{Body, Output, Returnable, Shared, check, decode};
-use crate::control::Phase;
 use crate::error::TaskError;
 use crate::memory::Lease;
 use crate::sync::Arc;
@@ -46,7 +45,7 @@ impl<R> TaskHandle<R> {
     /// Tells whether the task has ended, so that joining does not wait. No system call.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !matches!(self.desk.phase(self.index, self.generation), Phase::Queued | Phase::Running)
+        self.desk.has_ended(self.index, self.generation)
     }
 
     /// Takes the task back, whether it runs or not. True: joining returns

@@ -155,7 +155,7 @@ impl Desk {
         if let Ok(word) = slot.wait_mark(generation) {
             self.sleep_on(slot, word, Some(time));
         }
-        matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
+        self.has_ended(index, generation)
     }
 
     /// Sleeps on a slot whose word is so, counted among those whom a death wakes.
@@ -237,10 +237,6 @@ impl Desk {
     /// Nothing has ended meanwhile: these are no short tasks.
     pub(super) fn dozed_in_vain(&self) {
         let _ = learn(|habits| (habits.short_sleeps, habits.doze) = (0, DOZE_LEAST));
-    }
-
-    fn has_ended(&self, index: u32, generation: u32) -> bool {
-        matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
     }
 
     /// Wakes a sleeper if the task still waits for a worker that says it searches: one that was

@@ -22,10 +22,7 @@ impl Desk {
                 self.control.gate().finished();
             }
         }
-        let ended = |w: &mut Watcher| {
-            let phase = self.phase(w.index, w.generation);
-            w.any_ring || matches!(phase, Phase::Finished | Phase::Gone)
-        };
+        let ended = |w: &mut Watcher| w.any_ring || self.has_ended(w.index, w.generation);
         let ended: Vec<Watcher> = lock(&self.watchers).extract_if(.., ended).collect();
         ended.into_iter().for_each(Watcher::wake);
         for heap in &self.heaps {

@@ -68,6 +68,11 @@ impl Desk {
         }
     }
 
+    /// Tells whether there is an outcome to be taken.
+    pub(crate) fn has_ended(&self, index: u32, generation: u32) -> bool {
+        matches!(self.phase(index, generation), Phase::Finished | Phase::Gone)
+    }
+
     /// Takes a task of which the record knows nothing, and whose result is a word. `None`: it is
     /// no such task, or another thread was first.
     ///

@@ -5,6 +5,7 @@ mod breaker;
 mod builder;
 mod counts;
 mod environment;
+mod launch;
 mod loops;
 mod map;
 mod office;

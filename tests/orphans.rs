@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use common::process::Watched;
 use common::{DEADLINE, Gate, executor, segments_of};
-use wharf::Executor;
+use wharf::{BuildError, Executor};
 
 const ROLE: &str = "WHARF_TEST_ROLE";
 
@@ -227,6 +227,11 @@ fn counting_program() {
         assert!(executor.submit(crash, ()).unwrap().join().is_err());
         let failed = Executor::builder().workers(1).on_start(crash, ()).build();
         assert!(failed.is_err());
+        // Its workers are on their way when that is found out.
+        let large = (vec![0u8; 2 << 20],);
+        let failed = Executor::builder().workers(2).memory_budget(1 << 20);
+        let failed = failed.on_start(|_: &[u8]| (), large).build();
+        assert!(matches!(failed, Err(BuildError::OnStartArguments(_))), "{failed:?}");
     };
     let counts = || {
         let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::counts::Counts;
+use super::launch::Launcher;
 use super::seat::{Plan, hello, seat_local};
 use crate::control::{Control, control_bytes};
 use crate::error::BuildError;
@@ -87,36 +89,25 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A segment's name, taken away when it is dropped.
-#[derive(Debug)]
-pub(super) struct OwnedName(pub(super) SegmentName);
-
-impl Drop for OwnedName {
-    fn drop(&mut self) {
-        let _ = sys::unlink(&self.0);
-        step!(parent "name.unlinked");
-    }
-}
-
-/// Makes a control segment, with a name where workers are processes: they have to find it.
+/// Makes a control segment. It has a name where workers are processes: they have to find it.
 pub(super) fn make_control(
-    backend: Backend,
-    (slots, seats): (u32, u32),
+    launcher: Option<&Launcher>,
+    counts: &Counts,
     budget: u64,
     nesting: Nesting,
-) -> Result<(Option<OwnedName>, Arc<Control>), BuildError> {
-    if backend != Backend::Processes {
+) -> Result<Arc<Control>, BuildError> {
+    let &Counts { slots, seats, .. } = counts;
+    let Some(launcher) = launcher else {
         let control = Control::private(slots, seats, budget, nesting.depth);
-        return Ok((None, Arc::new(control.map_err(system("mapping the task table"))?)));
-    }
+        return Ok(Arc::new(control.map_err(system("mapping the task table"))?));
+    };
     sweep();
-    let name = SegmentName::new();
-    let control = Control::create(&name, slots, seats, budget).map_err(|source| {
+    let control = Control::create(launcher.name(), slots, seats, budget).map_err(|source| {
         let bytes = control_bytes(slots, seats) as u64;
         let remedy = sys::segment_remedy(&source);
         BuildError::ControlSegment { bytes, source, remedy }
     })?;
-    Ok((Some(OwnedName(name)), Arc::new(control)))
+    Ok(Arc::new(control))
 }
 
 /// Makes whoever submits a task its worker. Runs the start function in this thread.

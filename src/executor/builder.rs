@@ -6,14 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, make_control, run_in_caller, system};
-use super::counts::{Counts, Wanted, check};
+use super::counts::{Wanted, check};
 use super::environment::{self, check_shared, worker_env};
+use super::launch::Launcher;
 use super::office::Office;
 use super::seat::{Plan, Terms};
-use super::supervisor;
+use super::supervisor::Starting;
 use super::{Executor, store_task};
 use crate::archive::{EncodeFailure, Encoder};
-use crate::control::{Bell, NO_CODE};
+use crate::control::{Bell, Control, NO_CODE};
 use crate::error::{BuildError, ShareError, SubmitError};
 use crate::memory::{self, Budget, Heap, Lease, Nesting, Place, Upkeep};
 use crate::sync::{Arc, Mutex};
@@ -241,7 +242,7 @@ impl Builder {
         self
     }
 
-    /// Builds the executor and waits until all workers are ready, about a millisecond.
+    /// Builds the executor and waits until all workers are ready: some two milliseconds for two.
     ///
     /// # Errors
     ///
@@ -255,67 +256,92 @@ impl Builder {
     ///   error.
     /// - [`BuildError::OnStartArguments`]: the arguments of `on_start` cannot be stored.
     /// - [`BuildError::System`]: a system call failed; the error names the limit that was met.
-    pub fn build(self) -> Result<Executor, BuildError> {
+    pub fn build(mut self) -> Result<Executor, BuildError> {
         let backend = self.backend.map_or_else(environment::backend, Ok)?;
         let nesting = self.check_place(backend)?;
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        let Counts { workers, seats, slots, budget_bytes } = self.wanted.on(cores)?;
+        let counts = self.wanted.on(cores)?;
         check("spin (in ns)", self.spin.as_nanos() as u64, 0, SPIN_MAX.as_nanos() as u64)?;
 
-        // From here on the name goes with the plan.
-        let (name, control) = make_control(backend, (slots, seats), budget_bytes, nesting)?;
+        let workers = counts.workers;
+        let launcher = (backend == Backend::Processes).then(|| {
+            let env = std::mem::take(&mut self.env);
+            Arc::new(Launcher::new(worker_env(env, cores, workers, nesting)))
+        });
+        sys::check_space(0).map_err(system("reserving addresses"))?;
+        // First of all, since processes take their time. An error ends them: it drops `starting`.
+        let starting = (backend != Backend::Sequential)
+            .then(|| Starting::start(launcher.clone(), workers))
+            .transpose()
+            .map_err(system("starting a thread"))?;
+        let control = make_control(launcher.as_deref(), &counts, self.wanted.budget()?, nesting)?;
         step!(parent "build.segment");
-        let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
-        let family = memory::new_heap_id();
-        let heap_bytes = memory::reservation_bytes(budget_bytes, 2 * u64::from(workers) + 2);
-        sys::check_space(heap_bytes * (u64::from(workers) + 1))
-            .map_err(system("reserving addresses"))?;
-        let upkeep = |share: u64| Upkeep {
-            retain_bytes: self.retain_bytes.unwrap_or(budget_bytes / share),
-            huge_pages: self.huge_pages,
-        };
-        let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
-        let heap = Heap::new(
-            args,
-            heap_bytes,
-            (family, family),
-            Budget::of_parent(Arc::clone(&control)),
-            upkeep(4),
-            Some(Arc::clone(&bell)),
-        );
-        let heap =
-            heap.map_err(system("mapping the argument heap"))?.filled_by(backend.crew(cores));
-        let desk = Arc::new(Desk::new(control, Arc::new(heap), bell, cores).timed(self.timing));
-        desk.set_workers(workers);
-        let start = self.on_start.map(|start| start.store(&desk)).transpose()?;
+        let desk = Arc::new(self.make_desk(control, backend, cores, workers)?);
+        let start = self.on_start.take().map(|start| start.store(&desk)).transpose()?;
 
         let plan = Plan {
-            name,
+            launcher,
             nesting,
-            family,
-            heap_bytes,
-            upkeep: upkeep(4 * u64::from(workers)),
+            family: desk.heap().family(),
+            heap_bytes: desk.heap().len(),
+            upkeep: self.upkeep(desk.control(), 4 * u64::from(workers)),
             spin: self.spin,
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),
-            env: worker_env(self.env, cores, workers, nesting),
             terms: self.terms.of(backend),
             start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
             start_place: start.as_ref().map(|(_, lease)| lease.place()),
             _start: Mutex::new(start.map(|(_, lease)| lease)),
         };
         let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
-        if backend == Backend::Sequential {
+        let Some(starting) = starting else {
             run_in_caller(&plan, &desk)?;
             return Ok(Executor { backend, desk, office, supervisor: None });
-        }
-        let supervisor =
-            supervisor::start(&desk, &office, plan).map_err(system("starting a thread"))?;
+        };
+        let supervisor = starting.supervise(&desk, &office, plan)?;
         step!(parent "build.supervised");
         let executor = Executor { backend, desk, office, supervisor: Some(supervisor) };
         // An error drops the executor, and with it all that was started.
         executor.office.wait_until_ready()?;
         Ok(executor)
+    }
+
+    /// Makes the desk, and the heap of arguments that it has.
+    fn make_desk(
+        &self,
+        control: Arc<Control>,
+        backend: Backend,
+        cores: u32,
+        workers: u32,
+    ) -> Result<Desk, BuildError> {
+        let bell = Arc::new(Bell::new(Arc::clone(&control)).map_err(system("eventfd"))?);
+        let family = memory::new_heap_id();
+        let heaps = 2 * u64::from(workers) + 2;
+        let heap_bytes = memory::reservation_bytes(control.budget_bytes(), heaps);
+        sys::check_space(heap_bytes * (u64::from(workers) + 1))
+            .map_err(system("reserving addresses"))?;
+        let args = sys::memfd("wharf-arguments", heap_bytes).map_err(system("memfd_create"))?;
+        let heap = Heap::new(
+            args,
+            heap_bytes,
+            (family, family),
+            Budget::of_parent(Arc::clone(&control)),
+            self.upkeep(&control, 4),
+            Some(Arc::clone(&bell)),
+        );
+        let heap = heap.map_err(system("mapping the argument heap"))?;
+        let heap = Arc::new(heap.filled_by(backend.crew(cores)));
+        let desk = Desk::new(control, heap, bell, cores).timed(self.timing);
+        desk.set_workers(workers);
+        Ok(desk)
+    }
+
+    /// How a heap keeps its memory that may keep one part in `share` of the budget.
+    fn upkeep(&self, control: &Control, share: u64) -> Upkeep {
+        Upkeep {
+            retain_bytes: self.retain_bytes.unwrap_or(control.budget_bytes() / share),
+            huge_pages: self.huge_pages,
+        }
     }
 
     /// Checks that a worker can be started from here. Returns how deep it will be nested.

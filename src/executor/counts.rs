@@ -29,7 +29,6 @@ pub(super) struct Counts {
     pub(super) workers: u32,
     pub(super) seats: u32,
     pub(super) slots: u32,
-    pub(super) budget_bytes: u64,
 }
 
 impl Wanted {
@@ -41,11 +40,19 @@ impl Wanted {
         check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
         let slots = self.task_slots.map_or(TASK_SLOTS.max(SLOTS_A_SEAT * seats), u64::from);
         check("task_slots", slots, 1, u64::from(SLOTS_MAX))?;
-        let budget_bytes = self.budget_bytes.unwrap_or_else(memory::default_budget);
-        check("memory_budget", budget_bytes, BUDGET_MIN, u64::MAX)?;
+        check_budget(self.budget_bytes.unwrap_or(u64::MAX))?;
         let (workers, seats, slots) = (workers as u32, seats as u32, slots as u32);
-        Ok(Counts { workers, seats, slots, budget_bytes })
+        Ok(Counts { workers, seats, slots })
     }
+
+    /// The memory budget in bytes. To find out what there is takes dozens of system calls.
+    pub(super) fn budget(&self) -> Result<u64, BuildError> {
+        self.budget_bytes.map_or_else(|| check_budget(memory::default_budget()), Ok)
+    }
+}
+
+fn check_budget(bytes: u64) -> Result<u64, BuildError> {
+    check("memory_budget", bytes, BUDGET_MIN, u64::MAX).map(|()| bytes)
 }
 
 /// Refuses a setting that is out of its bounds.

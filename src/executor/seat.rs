@@ -2,15 +2,13 @@
 //!
 //! A worker that is a thread is greeted by the same words and heard over the same kind of socket.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, OwnedName};
+use super::backend::Backend;
+use super::launch::{Launched, Launcher, failed};
 use crate::control::{FromParent, Hello, NAME_BYTES_MAX, Releases};
 use crate::error::Death;
 use crate::memory::{
@@ -19,20 +17,19 @@ use crate::memory::{
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys::{self, EventFd, Exit, Image, PidFd, Socket};
 use crate::task::Desk;
-use crate::worker::{Berth, ENTRY, WORKER_VARIABLE, start_thread, worker_token};
+use crate::worker::{Berth, start_thread};
 
 /// What all workers of an executor are started with.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// `None`: workers are in this process.
-    pub(super) name: Option<OwnedName>,
+    pub(super) launcher: Option<Arc<Launcher>>,
     pub(super) nesting: Nesting,
     pub(super) family: u64,
     pub(super) heap_bytes: u64,
     pub(super) upkeep: Upkeep,
     pub(super) spin: Duration,
     pub(super) searchers_max: u32,
-    pub(super) env: Vec<(OsString, OsString)>,
     pub(super) terms: Terms,
     pub(super) start_code: u64,
     pub(super) start_place: Option<Place>,
@@ -84,62 +81,58 @@ enum Life {
 }
 
 impl Process {
-    /// Starts a worker for `seat`.
+    /// Seats a worker: the process that was `launched` for it, else one that is started now.
     ///
     /// # Errors
     ///
     /// The step that failed, what the system said, and what to do about it.
-    pub(super) fn start(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
-        let process = match &plan.name {
-            Some(name) => Self::start_process(plan, name, desk, seat)?,
+    pub(super) fn start(
+        plan: &Plan,
+        desk: &Desk,
+        seat: usize,
+        launched: Option<Result<Launched, String>>,
+    ) -> Result<Self, String> {
+        let process = match &plan.launcher {
+            Some(launcher) => {
+                let launched = launched.unwrap_or_else(|| launcher.launch())?;
+                Self::seat_process(plan, desk, seat, launched)?
+            }
             None => Self::start_thread(plan, desk, seat)?,
         };
         event!(INFO "worker started", pid = process.pid, seat = seat);
         Ok(process)
     }
 
-    /// Starts a worker for `seat` and sends it all that it needs.
-    ///
-    /// The program is `/proc/self/exe`, the same file even when it was replaced or deleted. Started
-    /// by `posix_spawn`, so that it costs the same whatever the size of this process.
-    fn start_process(
+    /// Gives a process its seat, and sends it all that it needs.
+    fn seat_process(
         plan: &Plan,
-        name: &OwnedName,
         desk: &Desk,
         seat: usize,
+        launched: Launched,
     ) -> Result<Self, String> {
-        std::hint::black_box(&raw const ENTRY);
         let ids = (new_heap_id(), plan.family);
-        let heap = RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat);
-        let heap = heap.map_err(step("making its result heap"))?;
+        let heap = match RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat) {
+            Ok(heap) => Arc::new(heap),
+            Err(error) => {
+                launched.end();
+                return Err(failed("making its result heap")(error));
+            }
+        };
         step!(parent "spawn.heap");
-        let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
-        let mut command = Command::new("/proc/self/exe");
-        if let Some(program) = std::env::args_os().next() {
-            command.arg0(program);
-        }
-        command.envs(plan.env.iter().map(|(key, value)| (key, value)));
-        command.env(WORKER_VARIABLE, worker_token(&name.0));
-        let child = command.stdin(Stdio::from(theirs.into_fd())).spawn();
-        let mut child = child.map_err(step("starting /proc/self/exe"))?;
-        let pid = child.id();
-        step!(parent "spawn.started");
-        let pidfd = PidFd::open(pid).map_err(|error| {
-            // Without a descriptor it could not be watched. Not reaped yet, so the pid is its own.
-            let _ = child.kill();
-            let _ = child.wait();
-            step("pidfd_open or pidfd_send_signal")(error)
-        })?;
-        let process = Self::new(pid, Life::Process(pidfd), ours);
+        let Launched { pid, life, socket } = launched;
+        let process = Self::new(pid, Life::Process(life), socket);
         // Before the greeting: the worker may have finished a task by the time that it returns.
-        let heap = Arc::new(heap);
-        step!(parent "spawn.watched");
         desk.seat_heap(seat, Arc::clone(&heap));
         step!(parent "spawn.seated");
-        if let Err(error) = process.greet(plan, desk, seat, &heap) {
-            process.kill();
-            process.bury();
-            return Err(step("greeting it")(error));
+        match process.greet(plan, desk, seat, &heap) {
+            // It has ended already: how it did says more, and is found out as of any other.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                process.kill();
+                process.bury();
+                return Err(failed("greeting it")(error));
+            }
+            Ok(()) => {}
         }
         step!(parent "spawn.greeted");
         Ok(process)
@@ -147,13 +140,13 @@ impl Process {
 
     /// Starts a thread on the seat, which goes on with the seat's heap.
     fn start_thread(plan: &Plan, desk: &Desk, seat: usize) -> Result<Self, String> {
-        let berth = seat_local(plan, desk, seat).map_err(step("making its result heap"))?;
-        let (ours, theirs) = Socket::pair().map_err(step("socketpair"))?;
-        let end = Arc::new(EventFd::new().map_err(step("eventfd"))?);
+        let berth = seat_local(plan, desk, seat).map_err(failed("making its result heap"))?;
+        let (ours, theirs) = Socket::pair().map_err(failed("socketpair"))?;
+        let end = Arc::new(EventFd::new().map_err(failed("eventfd"))?);
         desk.control().seats()[seat].leave.store(0, Ordering::SeqCst);
         let hello = hello(plan, desk, seat, &berth.results);
         let thread = start_thread(&hello, berth, theirs, Arc::clone(&end));
-        let thread = Some(thread.map_err(step("starting a thread"))?);
+        let thread = Some(thread.map_err(failed("starting a thread"))?);
         Ok(Self::new(sys::current_pid(), Life::Thread { end, thread }, ours))
     }
 
@@ -243,7 +236,7 @@ impl Process {
 /// What a worker is told first.
 pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) -> Hello {
     let mut segment = [0; NAME_BYTES_MAX];
-    let name = plan.name.as_ref().map_or(&[][..], |name| name.0.as_str().as_bytes());
+    let name = plan.launcher.as_ref().map_or("", |launcher| launcher.name().as_str()).as_bytes();
     segment[..name.len()].copy_from_slice(name);
     let (control, start) = (desk.control(), plan.start_place());
     Hello {
@@ -288,9 +281,4 @@ pub(super) fn seat_local(plan: &Plan, desk: &Desk, seat: usize) -> io::Result<Be
     let results = Arc::new(RemoteHeap::of_thread(Arc::clone(&local), &control, seat));
     desk.seat_heap(seat, Arc::clone(&results));
     Ok(Berth { control, bell, results, local })
-}
-
-/// Says which step failed, why, and what to do about it.
-fn step(what: &'static str) -> impl Fn(io::Error) -> String {
-    move |error| format!("{what}: {}", sys::explain(&error))
 }

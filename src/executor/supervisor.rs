@@ -4,14 +4,18 @@
 //! pidfd and on each worker's socket; everything that it does is an answer to one of them, or to a
 //! task's deadline.
 
+mod starting;
 mod stopped;
 
-use std::io;
 use std::os::fd::AsFd;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
+use std::vec::IntoIter;
+
+pub(super) use starting::Starting;
 
 use super::breaker::Breaker;
+use super::launch::Launched;
 use super::office::{Office, Orders};
 use super::seat::{Plan, Process};
 use crate::control::FromWorker;
@@ -26,54 +30,12 @@ const LAST_WORDS_MAX: u32 = 16;
 /// one may be stopped, and one that went wild may have taken back the word that it closes.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Starts the supervisor. Its thread lives until the last worker has ended.
-pub(super) fn start(
-    desk: &Arc<Desk>,
-    office: &Arc<Office>,
-    plan: Plan,
-) -> io::Result<JoinHandle<()>> {
-    let workers = office.orders().workers;
-    let seat = |index| if index < workers as usize { Seat::empty() } else { Seat::Vacant };
-    let supervisor = Supervisor {
-        desk: Arc::clone(desk),
-        office: Arc::clone(office),
-        plan,
-        seats: (0..desk.control().seats().len()).map(seat).collect(),
-        workers: workers as usize,
-        breaker: Breaker::default(),
-        finished: 0,
-    };
-    let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
-    thread.spawn(move || {
-        // A bug must not leave anybody waiting: the workers end with this thread, and so do the
-        // tasks.
-        span!(DEBUG "executor", workers = supervisor.workers);
-        let last_will = LastWill(Arc::clone(&supervisor.desk), Arc::clone(&supervisor.office));
-        supervisor.run();
-        drop(last_will);
-    })
-}
-
-/// Ends all tasks if the supervisor panics.
-struct LastWill(Arc<Desk>, Arc<Office>);
-
-impl Drop for LastWill {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let reason = "the supervisor panicked; please report this";
-            self.0.give_up(Loss::Broken { reason: reason.into() });
-            for seat in 0..self.0.control().seats().len() {
-                self.0.bury(seat, &Loss::Broken { reason: reason.into() });
-            }
-            self.1.announce(Err(BuildError::Worker { seat: 0, cause: reason.to_owned() }));
-        }
-    }
-}
-
 struct Supervisor {
     desk: Arc<Desk>,
     office: Arc<Office>,
     plan: Plan,
+    /// Processes that were started before there was a seat for them, and why not one more.
+    launched: IntoIter<Result<Launched, String>>,
     seats: Vec<Seat>,
     /// The first so many seats are to be taken.
     workers: usize,
@@ -106,7 +68,24 @@ enum Event {
 }
 
 impl Supervisor {
-    fn run(mut self) {
+    fn new(desk: &Arc<Desk>, office: &Arc<Office>, plan: Plan) -> Self {
+        let workers = office.orders().workers as usize;
+        let seat = |index| if index < workers { Seat::empty() } else { Seat::Vacant };
+        Self {
+            desk: Arc::clone(desk),
+            office: Arc::clone(office),
+            plan,
+            launched: Vec::new().into_iter(),
+            seats: (0..desk.control().seats().len()).map(seat).collect(),
+            workers,
+            breaker: Breaker::default(),
+            finished: 0,
+        }
+    }
+
+    /// Works until the executor closes. `launched` are the first workers, if they are processes.
+    fn run(mut self, launched: Vec<Result<Launched, String>>) {
+        self.launched = launched.into_iter();
         loop {
             let orders = self.office.orders();
             self.make_known(orders);
@@ -145,6 +124,7 @@ impl Supervisor {
                 self.handle(event, orders.closing);
             }
         }
+        self.launched.flatten().for_each(Launched::end);
         self.desk.settle();
         step!(parent "closing.settled");
     }
@@ -223,7 +203,7 @@ impl Supervisor {
                 next_try = Some(next_try.map_or(left, |next| next.min(left)));
                 continue;
             }
-            match Process::start(&self.plan, &self.desk, index) {
+            match Process::start(&self.plan, &self.desk, index, self.launched.next()) {
                 Ok(process) => self.seats[index] = Seat::Taken(process),
                 Err(error) => {
                     self.seats[index] = Seat::empty();

@@ -129,5 +129,5 @@ const ENVIRONMENT: &[&str] = &[
     "src/sys.rs",
     "src/sys/",
     "src/executor/environment.rs",
-    "src/executor/seat.rs",
+    "src/executor/launch.rs",
 ];

@@ -89,7 +89,7 @@ fn names_stay_at_home() {
     check("src/control/a.rs", "use std::sync::atomic::AtomicU32;", &[1]);
     check("src/control/a.rs", "use crate::sync::AtomicU32;", &[]);
     check("src/worker/a.rs", "std::env::args();", &[]);
-    check("src/executor/seat.rs", "std::env::args();", &[]);
+    check("src/executor/launch.rs", "std::env::args();", &[]);
     check("src/executor/a.rs", "use std::env;\nuse std::{fs, env};", &[1, 2]);
     check("src/executor.rs", "env::args();\ncommand.env(key, value);\nenv!(\"A\");", &[1]);
     check("src/task/a.rs", "use std::time::{Instant, SystemTime};\nInstant::now();", &[1]);

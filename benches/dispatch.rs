@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::host::cpu_seconds;
 use common::peer::{Mode, Peer, was_started_again};
 use common::{Floor, Latency, Summary, Table, Unit};
-use common::{cpu_seconds, executor, in_turns, is_full, latency, timed, wants};
+use common::{executor, in_turns, is_full, latency, timed, wants};
 use crossbeam_utils::CachePadded;
 use wharf::{Executor, Returnable, TaskHandle};
 

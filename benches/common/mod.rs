@@ -1,17 +1,19 @@
 //! What the benches share: rounds in turns, medians, a table, and raw limits to compare with.
 //!
 //! Subjects that are compared run in the same process, in turns: what the machine does meanwhile
-//! hits them alike. A number is the median over the rounds, with the lowest and the highest round.
+//! hits them alike. A round in which the host took the processors away is measured again. A number
+//! is the median over the rounds, with the lowest and the highest round.
 
 #![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
 
 pub mod grain;
+pub mod host;
 pub mod peer;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
+use host::{Others, Watch};
 use wharf::{Builder, Executor};
 
 /// How many workers the benches use, whatever the machine has.
@@ -38,13 +40,25 @@ pub fn executor(set: impl FnOnce(Builder) -> Builder) -> Executor {
 }
 
 /// Runs the subjects in turns, each once a round; every round begins with another one.
+///
+/// A round that the host disturbed is not counted, as long as these are no more than those that
+/// are. Nothing but the host's time decides that.
 pub fn in_turns<T>(rounds: usize, subjects: &mut [&mut dyn FnMut() -> T]) -> Vec<Vec<T>> {
     let count = subjects.len();
     let mut results: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
+    let mut repeats_left = if is_full() { rounds } else { 0 };
+    let mut round = 0;
+    while round < rounds {
+        let watch = Watch::start();
         for step in 0..count {
             let turn = (round + step) % count;
             results[turn].push(subjects[turn]());
+        }
+        if repeats_left > 0 && watch.was_disturbed() {
+            repeats_left -= 1;
+            results.iter_mut().for_each(|result| drop(result.pop()));
+        } else {
+            round += 1;
         }
     }
     results
@@ -224,6 +238,13 @@ impl Table {
             let stolen = cores(before.stolen, after.stolen);
             let _ = write!(text, "; others used {used:.2} cores, the host took {stolen:.2}");
         }
+        match host::disturbances() {
+            0 => {}
+            1 => text.push_str("; 1 round that it disturbed was measured again"),
+            count => {
+                let _ = write!(text, "; {count} rounds that it disturbed were measured again");
+            }
+        }
         text.push_str(")\n");
         let width = |column: usize| self.rows.iter().map(|row| row[column].len()).max();
         for row in &self.rows {
@@ -235,56 +256,5 @@ impl Table {
             text.push('\n');
         }
         println!("{text}");
-    }
-}
-
-/// The kernel counts processor time for `/proc` in hundredths of a second.
-const TICK_SECONDS: f64 = 0.01;
-
-/// The processor time that a process has used, all its threads together, in seconds.
-pub fn cpu_seconds(pid: u32) -> f64 {
-    stat_seconds(&format!("/proc/{pid}/stat"), &[11, 12])
-}
-
-/// The memory of a process that is resident, in bytes.
-pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map_or(0, |kib| kib << 10)
-}
-
-/// The processor time that this process and its reaped children have used, in seconds.
-fn own_seconds() -> f64 {
-    stat_seconds("/proc/self/stat", &[11, 12, 13, 14])
-}
-
-fn stat_seconds(path: &str, fields: &[usize]) -> f64 {
-    let stat = fs::read_to_string(path).unwrap_or_default();
-    // The name is in brackets and may hold anything; fields are counted behind it.
-    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let words: Vec<&str> = behind.split_whitespace().collect();
-    let ticks = fields.iter().filter_map(|&at| words.get(at)?.parse::<f64>().ok()).sum::<f64>();
-    ticks * TICK_SECONDS
-}
-
-/// What else went on on the machine, in seconds of processor time since it was booted.
-struct Others {
-    /// By all processes but this one and its reaped children.
-    used: f64,
-    /// By other virtual machines.
-    stolen: f64,
-}
-
-impl Others {
-    fn now() -> Option<Self> {
-        let stat = fs::read_to_string("/proc/stat").ok()?;
-        let words = stat.lines().next()?.split_whitespace().skip(1);
-        let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
-        let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else {
-            return None;
-        };
-        let used = (user + nice + system + irq + softirq) * TICK_SECONDS;
-        Some(Self { used: used - own_seconds(), stolen: stolen * TICK_SECONDS })
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::common::host::resident_bytes;
 use super::common::peer::{Mode, Peer};
 use super::common::{Floor, Latency, Summary, Table, Unit};
-use super::common::{executor, in_turns, is_full, resident_bytes};
+use super::common::{executor, in_turns, is_full};
 use super::{beside, call, keep_a_window, round, submit_all_then_join};
 use wharf::Executor;
 
@@ -33,53 +34,63 @@ pub fn workers(table: &mut Table) {
     }
 }
 
+/// How many tasks a cost is measured over, in runs of fewer one after the other.
+const TASKS_LEAST: usize = 1_000_000;
+
 /// A task must not cost more where there are many, nor leave anything in memory.
 pub fn growth(table: &mut Table) {
     let sizes: &[usize] =
         if is_full() { &[1000, 10_000, 100_000, 1_000_000, 10_000_000] } else { &[100, 1000] };
-    let rounds = if is_full() { 3 } else { 1 };
     let executor = &executor(|builder| builder);
     // Every slot of the table has been used then, and its memory is there.
     keep_a_window(executor, sizes[sizes.len() / 2]);
     // From the fewest to the most, and before anything else: what is left behind would show.
-    let climb = |_| -> Vec<(f64, u64)> {
-        let run = |&tasks: &usize| (keep_a_window(executor, tasks).seconds, resident(executor));
-        sizes.iter().map(run).collect()
+    let state = || (executor.stats().tasks_finished, Summary::of([resident(executor) as f64]));
+    let after = |&tasks: &usize| {
+        keep_a_window(executor, tasks);
+        state()
     };
-    let climbs: Vec<Vec<(f64, u64)>> = (0..rounds).map(climb).collect();
-    let seconds = |at: usize| climbs.iter().map(|climb| climb[at].0).collect();
-    let under_way: Vec<Vec<f64>> = (0..sizes.len()).map(seconds).collect();
-    costs(table, "1000 under way", sizes, &under_way);
-    let mut subjects: Vec<_> = sizes[..sizes.len() - 1]
-        .iter()
-        .map(|&tasks| move || submit_all_then_join(executor, tasks).seconds)
-        .collect();
-    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
-        subjects.iter_mut().map(|subject| subject as _).collect();
-    costs(table, "held at once", sizes, &in_turns(rounds, &mut subjects));
+    let residents: Vec<(u64, Summary)> = sizes.iter().map(after).collect();
+    costs(table, "1000 under way", sizes, Floor::RatioAtMost(1.1), |tasks| {
+        keep_a_window(executor, tasks).seconds
+    });
+    let end = state();
+    costs(table, "held at once", &sizes[..sizes.len() - 1], Floor::None, |tasks| {
+        submit_all_then_join(executor, tasks).seconds
+    });
     table.unit(Unit::Bytes);
-    let bytes = |climb: usize, at: usize| Summary::of([climbs[climb][at].1 as f64]);
-    let first = Some(("after the fewest", bytes(0, 0)));
-    let mut row = |tasks: usize, bytes: Summary| {
+    for (tasks, bytes) in residents.iter().chain([&end]) {
         let what = format!("resident in all processes after {tasks} tasks");
-        table.row(&what, bytes, first, Floor::RatioAtMost(1.1));
-    };
-    let mut done = 0;
-    for (at, tasks) in sizes.iter().enumerate() {
-        done += tasks;
-        row(done, bytes(0, at));
+        let first = Some(("after the fewest", residents[0].1));
+        table.row(&what, *bytes, first, Floor::RatioAtMost(1.1));
     }
-    row(done * rounds, bytes(rounds - 1, sizes.len() - 1));
 }
 
-/// Adds a row for what one of so many tasks cost, from the seconds of all of them.
-fn costs(table: &mut Table, what: &str, sizes: &[usize], seconds: &[Vec<f64>]) {
-    let cost = |at: usize| Summary::of(seconds[at].iter().map(|all| all / sizes[at] as f64));
+/// Adds a row for each of the sizes: what one of so many tasks costs, from the seconds that `run`
+/// returns for all of them.
+fn costs(
+    table: &mut Table,
+    what: &str,
+    sizes: &[usize],
+    floor: Floor,
+    run: impl Fn(usize) -> f64 + Copy,
+) {
+    let rounds = if is_full() { 5 } else { 1 };
+    let cost = |tasks: usize| {
+        let repeats = if is_full() { (TASKS_LEAST / tasks).max(1) } else { 1 };
+        (0..repeats).map(|_| run(tasks)).sum::<f64>() / (repeats * tasks) as f64
+    };
+    let mut subjects: Vec<_> = sizes.iter().map(|&tasks| move || cost(tasks)).collect();
+    let mut subjects: Vec<&mut dyn FnMut() -> f64> =
+        subjects.iter_mut().map(|subject| subject as _).collect();
+    let results = in_turns(rounds, &mut subjects);
+    let of = |at: usize| Summary::of(results[at].iter().copied());
     table.unit(Unit::Seconds);
     let name = format!("of {}", sizes[0]);
-    for (at, tasks) in sizes.iter().enumerate().take(seconds.len()) {
-        let raw = (at > 0).then(|| (name.as_str(), cost(0)));
-        table.row(&format!("cost of one of {tasks} tasks, {what}"), cost(at), raw, Floor::None);
+    for (at, tasks) in sizes.iter().enumerate() {
+        let raw = (at > 0).then(|| (name.as_str(), of(0)));
+        let floor = if at > 0 { floor } else { Floor::None };
+        table.row(&format!("cost of one of {tasks} tasks, {what}"), of(at), raw, floor);
     }
 }
 

@@ -25,7 +25,7 @@ mkdir -p "$logs"
 export WHARF_CI_RUN="$$-$(date +%s%N)"
 export CARGO_TARGET_DIR=$target CARGO_TERM_COLOR=never
 # Each program is built once, and looked at by nobody: less to write and to link.
-export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_DEBUG=0
 
 # step NAME COMMAND...: runs a command, prints its name and its time. Bash does not end a function
 # that is called in a condition at its first error, so the functions below say `|| return`.

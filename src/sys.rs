@@ -26,7 +26,9 @@ pub(crate) use futex::kill_sleepers;
 pub(crate) use futex::{Word, futex_wait, futex_wake};
 pub(crate) use huge::{HUGE_BYTES, collapse, is_aligned};
 pub(crate) use image::Image;
-pub(crate) use limits::{OwnMemory, available_memory, check_space, reservation_limit};
+pub(crate) use limits::{
+    OwnMemory, available_memory, check_space, has_room_for, reservation_limit,
+};
 pub(crate) use memory::{
     Segment, SegmentName, anonymous, memfd, owner_is_gone, page_size, punch, reopen_read_only,
     reserve, unlink,

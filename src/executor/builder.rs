@@ -268,12 +268,13 @@ impl Builder {
             let env = std::mem::take(&mut self.env);
             Arc::new(Launcher::new(worker_env(env, cores, workers, nesting)))
         });
-        sys::check_space(0).map_err(system("reserving addresses"))?;
-        // First of all, since processes take their time. An error ends them: it drops `starting`.
-        let starting = (backend != Backend::Sequential)
-            .then(|| Starting::start(launcher.clone(), workers))
-            .transpose()
-            .map_err(system("starting a thread"))?;
+        let begin = |launcher: &Option<Arc<Launcher>>| {
+            Starting::start(launcher.clone(), workers).map_err(system("starting a thread"))
+        };
+        // First of all, since processes take their time; but not where they might take what the
+        // rest needs. An error from here on drops what was started, and ends it.
+        let is_early = launcher.is_some() && sys::has_room_for(workers);
+        let early = is_early.then(|| begin(&launcher)).transpose()?;
         let control = make_control(launcher.as_deref(), &counts, self.wanted.budget()?, nesting)?;
         step!(parent "build.segment");
         let desk = Arc::new(self.make_desk(control, backend, cores, workers)?);
@@ -294,10 +295,11 @@ impl Builder {
             _start: Mutex::new(start.map(|(_, lease)| lease)),
         };
         let office = Arc::new(Office::new(workers, Arc::clone(desk.bell())));
-        let Some(starting) = starting else {
+        if backend == Backend::Sequential {
             run_in_caller(&plan, &desk)?;
             return Ok(Executor { backend, desk, office, supervisor: None });
-        };
+        }
+        let starting = early.map_or_else(|| begin(&plan.launcher), Ok)?;
         let supervisor = starting.supervise(&desk, &office, plan)?;
         step!(parent "build.supervised");
         let executor = Executor { backend, desk, office, supervisor: Some(supervisor) };

@@ -38,13 +38,31 @@ impl Launcher {
         &self.name.0
     }
 
-    /// Starts so many workers, or fewer and says why not the next one.
-    pub(super) fn launch_many(&self, workers: u32) -> Vec<Result<Launched, String>> {
+    /// Starts so many workers, as long as they are wanted.
+    ///
+    /// # Errors
+    ///
+    /// The first one that could not be started, and why. Those before it are ended, so that they
+    /// take no descriptors and processes from whoever goes on.
+    pub(super) fn launch_many(
+        &self,
+        workers: u32,
+        mut is_wanted: impl FnMut() -> bool,
+    ) -> Result<Vec<Launched>, Refused> {
         let mut launched = Vec::new();
-        while launched.len() < workers as usize && !matches!(launched.last(), Some(Err(_))) {
-            launched.push(self.launch());
+        for seat in 0..workers as usize {
+            if !is_wanted() {
+                break;
+            }
+            match self.launch() {
+                Ok(worker) => launched.push(worker),
+                Err(cause) => {
+                    Launched::end_all(launched);
+                    return Err(Refused { seat, cause });
+                }
+            }
         }
-        launched
+        Ok(launched)
     }
 
     /// Starts a worker.
@@ -88,11 +106,21 @@ pub(super) struct Launched {
 }
 
 impl Launched {
-    /// Ends a worker that is not wanted.
-    pub(super) fn end(self) {
-        self.life.kill();
-        self.life.reap();
+    /// Ends workers that are not wanted.
+    pub(super) fn end_all(launched: impl IntoIterator<Item = Self>) {
+        let launched: Vec<Self> = launched.into_iter().collect();
+        launched.iter().for_each(|worker| worker.life.kill());
+        for worker in launched {
+            let _ = worker.life.reap();
+        }
     }
+}
+
+/// A worker could not be started.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) seat: usize,
+    pub(super) cause: String,
 }
 
 /// Says which step failed, why, and what to do about it.

@@ -90,11 +90,11 @@ impl Process {
         plan: &Plan,
         desk: &Desk,
         seat: usize,
-        launched: Option<Result<Launched, String>>,
+        launched: Option<Launched>,
     ) -> Result<Self, String> {
         let process = match &plan.launcher {
             Some(launcher) => {
-                let launched = launched.unwrap_or_else(|| launcher.launch())?;
+                let launched = launched.map_or_else(|| launcher.launch(), Ok)?;
                 Self::seat_process(plan, desk, seat, launched)?
             }
             None => Self::start_thread(plan, desk, seat)?,
@@ -114,7 +114,7 @@ impl Process {
         let heap = match RemoteHeap::new(plan.heap_bytes, ids, desk.control(), seat) {
             Ok(heap) => Arc::new(heap),
             Err(error) => {
-                launched.end();
+                Launched::end_all([launched]);
                 return Err(failed("making its result heap")(error));
             }
         };
@@ -125,8 +125,8 @@ impl Process {
         desk.seat_heap(seat, Arc::clone(&heap));
         step!(parent "spawn.seated");
         match process.greet(plan, desk, seat, &heap) {
-            // It has ended already: how it did says more, and is found out as of any other.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            // How it did says more, and is found out as of any other.
+            Err(error) if is_of_the_dead(&error) => {}
             Err(error) => {
                 process.kill();
                 process.bury();
@@ -231,6 +231,12 @@ impl Process {
         let fds = [args.as_fd(), heap.fd(), desk.bell().as_fd()];
         self.socket.send(&FromParent::Hello(Box::new(hello)).to_bytes(), &fds)
     }
+}
+
+/// Tells whether a message could not be sent because the worker has ended.
+fn is_of_the_dead(error: &io::Error) -> bool {
+    // Before Linux 6.3 it was refused by one that ended in the middle of it.
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionRefused)
 }
 
 /// What a worker is told first.

@@ -15,7 +15,7 @@ use std::vec::IntoIter;
 pub(super) use starting::Starting;
 
 use super::breaker::Breaker;
-use super::launch::Launched;
+use super::launch::{Launched, Refused};
 use super::office::{Office, Orders};
 use super::seat::{Plan, Process};
 use crate::control::FromWorker;
@@ -34,8 +34,8 @@ struct Supervisor {
     desk: Arc<Desk>,
     office: Arc<Office>,
     plan: Plan,
-    /// Processes that were started before there was a seat for them, and why not one more.
-    launched: IntoIter<Result<Launched, String>>,
+    /// Processes that were started before there was a seat for them.
+    launched: IntoIter<Launched>,
     seats: Vec<Seat>,
     /// The first so many seats are to be taken.
     workers: usize,
@@ -84,8 +84,11 @@ impl Supervisor {
     }
 
     /// Works until the executor closes. `launched` are the first workers, if they are processes.
-    fn run(mut self, launched: Vec<Result<Launched, String>>) {
-        self.launched = launched.into_iter();
+    fn run(mut self, launched: Result<Vec<Launched>, Refused>) {
+        match launched {
+            Ok(launched) => self.launched = launched.into_iter(),
+            Err(Refused { seat, cause }) => self.start_failed(seat, false, cause),
+        }
         loop {
             let orders = self.office.orders();
             self.make_known(orders);
@@ -124,7 +127,7 @@ impl Supervisor {
                 self.handle(event, orders.closing);
             }
         }
-        self.launched.flatten().for_each(Launched::end);
+        Launched::end_all(self.launched);
         self.desk.settle();
         step!(parent "closing.settled");
     }

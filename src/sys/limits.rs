@@ -39,6 +39,16 @@ pub(crate) fn check_space(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Tells whether no limit is near that starting so many processes would bring nearer: then it may
+/// go on beside other things that need addresses and descriptors.
+pub(crate) fn has_room_for(processes: u32) -> bool {
+    /// For the program itself, and those that each process takes.
+    const DESCRIPTORS: (u64, u64) = (256, 8);
+    let enough = DESCRIPTORS.0 + DESCRIPTORS.1 * u64::from(processes);
+    resource_limit(libc::RLIMIT_AS).is_none()
+        && resource_limit(libc::RLIMIT_NOFILE).is_none_or(|most| most >= enough)
+}
+
 /// Refuses a file that is larger than `RLIMIT_FSIZE` allows: making one is a signal (SIGXFSZ) that
 /// ends the program, and not an error.
 pub(super) fn admit_file(len: u64) -> io::Result<()> {

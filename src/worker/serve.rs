@@ -17,11 +17,15 @@ use super::next::{Next, Search};
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat};
 use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, EventFd, Image, OwnMemory, ParentDeath, SegmentName, Socket};
+use crate::sys::{
+    self, EventFd, Image, Interest, OwnMemory, ParentDeath, SegmentName, Socket, poll,
+};
 use crate::task::install_panic_hook;
 
 /// The stack of the thread that runs tasks: what a main thread has by default.
 pub(super) const TASK_STACK_BYTES: usize = 8 << 20;
+/// How often a worker looks whether a parent that ends has ended.
+const PARENT_PAUSE: Duration = Duration::from_millis(1);
 /// The exit code of a worker that could not start; the cause went to the parent.
 const EXIT_FAILED: i32 = 70;
 /// The exit code of a worker that has finished a task which was taken from it meanwhile.
@@ -69,6 +73,9 @@ pub(super) fn run(origin: &Origin) -> ! {
     step!(worker "start.socket");
     let death = prepare(origin);
     step!(worker "start.prepared");
+    if !is_greeted(&socket, death.as_ref().ok(), origin) {
+        origin.leave();
+    }
     let Ok(Some(message)) = socket.receive() else { origin.leave() };
     step!(worker "start.hello");
     let Some(FromParent::Hello(hello)) = FromParent::parse(&message.bytes) else {
@@ -103,6 +110,27 @@ fn prepare(origin: &Origin) -> io::Result<ParentDeath> {
     sys::ignore_interrupts();
     install_panic_hook();
     Ok(death)
+}
+
+/// Waits for the greeting, which comes when the executor is built, or for the end of the line.
+/// False: the parent is gone.
+///
+/// A fork of the parent has an end of the line, too, and may live on. Then only the signal tells,
+/// and only of the thread that looks after workers: another may still be making the segment whose
+/// name is to be taken away. So the whole process is waited for.
+fn is_greeted(socket: &Socket, death: Option<&ParentDeath>, origin: &Origin) -> bool {
+    let mut is_told = false;
+    loop {
+        let mut interests = vec![Interest::new(socket.as_fd())];
+        interests.extend(death.filter(|_| !is_told).map(|death| Interest::new(death.as_fd())));
+        if poll(&mut interests, is_told.then_some(PARENT_PAUSE)).is_err() || interests[0].ready {
+            return true;
+        }
+        is_told |= interests.get(1).is_some_and(|death| death.ready);
+        if is_told && sys::parent_pid() != origin.parent {
+            return false;
+        }
+    }
 }
 
 fn fail(lifeline: &Lifeline, in_start: bool, cause: String) -> ! {

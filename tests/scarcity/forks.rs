@@ -6,9 +6,12 @@ use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use wharf::{Backend, Executor, ShareError, TaskError, TaskHandle, TrySubmitError};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wharf::{Backend, Executor, Serialized, ShareError, TaskError, TaskHandle, TrySubmitError};
 
 use crate::common::process::Watched;
 use crate::common::{DEADLINE, Gate, executor, flag_waker, segments_of};
@@ -22,6 +25,7 @@ pub const ROWS: &[Row] = &[
     Row { name: "a fork may build an executor of its own", scene: builds },
     Row { name: "a task that forks keeps its worker", scene: task_forks },
     Row { name: "a fork that outlives its killed parent keeps no worker alive", scene: outlives },
+    Row { name: "nor one from before the workers were greeted", scene: outlives_a_build },
 ];
 
 /// Starts a copy of this process. 0: this is the copy.
@@ -236,6 +240,68 @@ fn outlives() -> Result<(), Skip> {
     Ok(())
 }
 
+/// A fork while the executor is built: the workers wait to be greeted, and the line stays open.
+fn outlives_a_build() -> Result<(), Skip> {
+    /// Forks when it is encoded, tells of all processes, and never comes to an end.
+    struct Forks(Mutex<[File; 2]>);
+
+    impl Serialize for Forks {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            let [told, hold] = &mut *self.0.lock().expect("one thread");
+            let deadline = Instant::now() + DEADLINE;
+            let mut workers = children();
+            while workers.len() < 2 {
+                assert!(Instant::now() < deadline, "workers are started first");
+                std::thread::yield_now();
+                workers = children();
+            }
+            let copy = fork();
+            if copy == 0 {
+                let _ = hold.read(&mut [0]);
+                std::process::exit(0);
+            }
+            for pid in workers.into_iter().chain([copy as u32]) {
+                told.write_all(&pid.to_ne_bytes()).expect("a reader");
+            }
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Forks {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("it never gets there"))
+        }
+    }
+
+    fn take(_: Serialized<Forks>) {}
+
+    let [[told, tell], [wait, release]] = pipes();
+    let owner = fork();
+    if owner == 0 {
+        drop((told, release));
+        let forks = Serialized(Forks(Mutex::new([tell, wait])));
+        let built = Executor::builder().workers(2).on_start(take, (forks,)).build();
+        panic!("{built:?}");
+    }
+    expect_an_end_of_all(owner, told, release, true);
+    Ok(())
+}
+
+/// The children of this process, whichever of its threads has started them.
+fn children() -> Vec<u32> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("it is mounted");
+    let lists = threads.flatten().filter_map(|thread| {
+        let path = thread.path().join("children");
+        std::fs::read_to_string(path).ok()
+    });
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
 /// Two pipes: `[read, write]` of each.
 fn pipes() -> [[File; 2]; 2] {
     let mut ends = [[0; 2]; 2];
@@ -251,7 +317,7 @@ fn pipes() -> [[File; 2]; 2] {
 /// Has a process build an executor after `prepare`, kills it, and checks that its workers end and
 /// nothing is left; even where a fork of it lives on.
 pub fn kill_an_owner(prepare: impl FnOnce(), has_fork: bool) {
-    let [[mut told, mut tell], [mut wait, release]] = pipes();
+    let [[told, mut tell], [mut wait, release]] = pipes();
     let owner = fork();
     if owner == 0 {
         prepare();
@@ -271,6 +337,12 @@ pub fn kill_an_owner(prepare: impl FnOnce(), has_fork: bool) {
             std::thread::park();
         }
     }
+    expect_an_end_of_all(owner, told, release, has_fork);
+}
+
+/// Kills a process that tells of two workers and of its fork, which waits for a release, and checks
+/// that the workers end and nothing is left.
+fn expect_an_end_of_all(owner: i32, mut told: File, release: File, has_fork: bool) {
     let mut pids = [[0; 4]; 3];
     pids.iter_mut().for_each(|pid| told.read_exact(pid).expect("a pid"));
     let [workers @ .., copy] = pids.map(u32::from_ne_bytes);

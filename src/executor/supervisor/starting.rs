@@ -4,22 +4,24 @@
 //! them first, and is told what they work with when that is there; they wait to be greeted.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
 use super::Supervisor;
 use crate::error::BuildError;
-use crate::executor::launch::{Launched, Launcher};
+use crate::executor::launch::{Launched, Launcher, Refused};
 use crate::executor::office::Office;
 use crate::executor::seat::Plan;
 use crate::sync::Arc;
 use crate::task::{Desk, Loss};
 
+type Work = (Supervisor, LastWill);
+
 /// A thread that has not been told whom to supervise. Dropped, it ends the workers that it has
 /// started, and is gone.
 #[derive(Debug)]
 pub(in crate::executor) struct Starting {
-    work: Option<Sender<(Supervisor, LastWill)>>,
+    work: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,9 +34,17 @@ impl Starting {
         let (work, waiting) = mpsc::channel();
         let thread = thread::Builder::new().name("wharf-supervisor".to_owned());
         let thread = thread.spawn(move || {
-            let launched = launcher.map_or_else(Vec::new, |it| it.launch_many(workers));
+            let mut early = None;
+            let launched = launcher.map_or_else(
+                || Ok(Vec::new()),
+                |launcher| launcher.launch_many(workers, || is_wanted(&waiting, &mut early)),
+            );
             step!(parent "build.launched");
-            wait_for_work(&waiting, launched);
+            match early.map_or_else(|| waiting.recv(), Ok) {
+                Ok(work) => supervise(work, launched),
+                // The executor could not be built.
+                Err(_) => Launched::end_all(launched.into_iter().flatten()),
+            }
         });
         Ok(Self { work: Some(work), thread: Some(thread?) })
     }
@@ -63,14 +73,17 @@ impl Drop for Starting {
     }
 }
 
-fn wait_for_work(
-    waiting: &Receiver<(Supervisor, LastWill)>,
-    launched: Vec<Result<Launched, String>>,
-) {
-    let Ok((supervisor, last_will)) = waiting.recv() else {
-        // The executor could not be built.
-        return launched.into_iter().flatten().for_each(Launched::end);
-    };
+/// Takes the work if it is there. False: there will be none.
+fn is_wanted(waiting: &Receiver<Work>, early: &mut Option<Work>) -> bool {
+    match waiting.try_recv() {
+        Ok(work) => *early = Some(work),
+        Err(TryRecvError::Disconnected) => return early.is_some(),
+        Err(TryRecvError::Empty) => {}
+    }
+    true
+}
+
+fn supervise((supervisor, last_will): Work, launched: Result<Vec<Launched>, Refused>) {
     span!(DEBUG "executor", workers = supervisor.workers);
     supervisor.run(launched);
     drop(last_will);

@@ -83,7 +83,6 @@ fn share(table: &mut Table, bytes: usize) {
     let rounds = if is_full() { 9 } else { 2 };
     let executor = executor(bounded);
     let mut warm = vec![1.0; source.len()];
-    let mut releases = Vec::new();
     drop(executor.share(&source).expect("there is room"));
     let results = in_turns(
         rounds,
@@ -97,26 +96,28 @@ fn share(table: &mut Table, bytes: usize) {
                     seconds += copied;
                     release += timed(|| drop(shared)).0;
                 }
-                releases.push(release / repeats as f64);
-                seconds / repeats as f64
+                [seconds, release].map(|sum| sum / repeats as f64)
             },
             &mut || {
                 let copy = || {
                     (0..repeats)
                         .for_each(|_| std::hint::black_box(&mut warm).copy_from_slice(&source))
                 };
-                timed(copy).0 / repeats as f64
+                [timed(copy).0 / repeats as f64, 0.0]
             },
         ],
     );
-    let raw = Some(("memcpy, warm", speed(bytes, &results[1])));
+    let times = |subject: usize, at: usize| -> Vec<f64> {
+        results[subject].iter().map(|times| times[at]).collect()
+    };
+    let raw = Some(("memcpy, warm", speed(bytes, &times(1, 0))));
     table.unit(Unit::BytesPerSecond);
     let what = format!("share {}, warm", shown(bytes));
     let least = if bytes == GIB { 1.2 } else { 0.8 };
-    table.row(&what, speed(bytes, &results[0]), raw, Floor::RatioAtLeast(least));
+    table.row(&what, speed(bytes, &times(0, 0)), raw, Floor::RatioAtLeast(least));
     table.unit(Unit::Seconds);
     let what = format!("release of {}", shown(bytes));
-    table.row(&what, Summary::of(releases), None, Floor::None);
+    table.row(&what, Summary::of(times(0, 1)), None, Floor::None);
     check_share(&executor, &source);
 }
 
@@ -134,16 +135,12 @@ fn read_twice(executor: &Executor, shared: &Shared<Vec<f64>>) {
 fn share_cold(table: &mut Table, source: &Vec<f64>) {
     let bytes = size_of_val(&source[..]);
     let rounds = if is_full() { 7 } else { 2 };
-    let (touches, again) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let share = || {
         let executor = executor(bounded);
         let (seconds, shared) = timed(|| executor.share(source).expect("there is room"));
         assert_eq!(shared[source.len() - 1], source[source.len() - 1]);
-        for times in [&touches, &again] {
-            let taken = latency(1, AFTER, || read_twice(&executor, &shared)).median;
-            times.borrow_mut().push(taken);
-        }
-        seconds
+        let touch = || latency(1, AFTER, || read_twice(&executor, &shared)).median;
+        [seconds, touch(), touch()]
     };
     let copy = || {
         with_fresh_memory(bytes, |target| {
@@ -152,23 +149,28 @@ fn share_cold(table: &mut Table, source: &Vec<f64>) {
             timed(|| unsafe { target.copy_from(source.as_ptr().cast(), bytes) }).0
         })
     };
-    let faults = || pages::faults(bytes);
+    let alone = |seconds: f64| [seconds, 0.0, 0.0];
     let results = in_turns(
         rounds,
-        &mut [&mut || second(share), &mut || second(copy), &mut || second(faults)],
+        &mut [&mut || second(share), &mut || alone(second(copy)), &mut || {
+            alone(second(|| pages::faults(bytes)))
+        }],
     );
+    let times = |subject: usize, at: usize| -> Vec<f64> {
+        results[subject].iter().map(|times| times[at]).collect()
+    };
     table.unit(Unit::BytesPerSecond);
     let what = format!("share {}, cold", shown(bytes));
     let floor = if bytes == GIB { Floor::RatioAtLeast(4.0) } else { Floor::None };
     for (at, name, floor) in
         [(1, "memcpy, fresh", floor), (2, "faults of 4 KiB alone", Floor::None)]
     {
-        let raw = Some((name, speed(bytes, &results[at])));
-        table.row(&what, speed(bytes, &results[0]), raw, floor);
+        let raw = Some((name, speed(bytes, &times(at, 0))));
+        table.row(&what, speed(bytes, &times(0, 0)), raw, floor);
     }
     table.unit(Unit::Seconds);
     let what = format!("the first two tasks that read {}", shown(bytes));
-    let [touches, again] = [touches, again].map(|times| Summary::of(times.into_inner()));
+    let [touches, again] = [1, 2].map(|at| Summary::of(times(0, at)));
     table.row(&what, touches, Some(("the next two", again)), Floor::AtMost(20e-6));
 }
 

@@ -141,13 +141,15 @@ fn cost(executor: &Executor, tasks: usize, work: impl FnOnce()) -> Cost {
     Cost { seconds, cpu }
 }
 
+fn submit_then_join(executor: &Executor, tasks: usize) {
+    let handles: Vec<_> = (0..tasks).map(|_| submit(executor)).collect();
+    for handle in handles {
+        handle.join().expect("an empty task succeeds");
+    }
+}
+
 fn submit_all_then_join(executor: &Executor, tasks: usize) -> Cost {
-    cost(executor, tasks, || {
-        let handles: Vec<_> = (0..tasks).map(|_| submit(executor)).collect();
-        for handle in handles {
-            handle.join().expect("an empty task succeeds");
-        }
-    })
+    cost(executor, tasks, || submit_then_join(executor, tasks))
 }
 
 fn keep_a_window(executor: &Executor, tasks: usize) -> Cost {

@@ -24,7 +24,6 @@ fn main() {
     }
     let rounds = if is_full() { 21 } else { 2 };
     let mut table = Table::new("start");
-    let mut shutdowns = Vec::new();
     let single = executor(|builder| builder.workers(1));
     let results = in_turns(
         rounds,
@@ -33,20 +32,20 @@ fn main() {
                 let (seconds, executor) = timed(build_to_first_result);
                 let (shutdown, shut_down) = timed(|| executor.shutdown());
                 shut_down.expect("an executor shuts down");
-                shutdowns.push(shutdown);
-                seconds
+                [seconds, shutdown]
             },
-            &mut || timed(|| spawn_and_wait(1)).0,
-            &mut || timed(|| spawn_and_wait(WORKERS)).0,
-            &mut || timed(|| replace_a_worker(&single)).0,
+            &mut || [timed(|| spawn_and_wait(1)).0, 0.0],
+            &mut || [timed(|| spawn_and_wait(WORKERS)).0, 0.0],
+            &mut || [timed(|| replace_a_worker(&single)).0, 0.0],
         ],
     );
     let [build, one, both, replaced] = &results[..] else { unreachable!("four subjects ran") };
-    let of = |rounds: &[f64]| Summary::of(rounds.iter().copied());
+    let of = |rounds: &[[f64; 2]]| Summary::of(rounds.iter().map(|times| times[0]));
+    let shutdowns = Summary::of(build.iter().map(|times| times[1]));
     let (one, both) = (Some(("a bare process", of(one))), Some(("two bare processes", of(both))));
     table.row("build to first result", of(build), one, Floor::AtMost(2.4e-3));
     table.row("build to first result", of(build), both, Floor::AtMost(2.4e-3));
-    table.row("shutdown", of(&shutdowns), None, Floor::None);
+    table.row("shutdown", shutdowns, None, Floor::None);
     table.row("abort to successor's first result", of(replaced), one, Floor::None);
     table.print();
 }

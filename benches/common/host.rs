@@ -40,29 +40,38 @@ pub struct Others {
     pub used: f64,
     /// By other virtual machines.
     pub stolen: f64,
+    /// How many there are, whichever of them this thread may use.
+    processors: usize,
 }
 
 impl Others {
     pub fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
+        let is_processor = |line: &&str| line.starts_with("cpu");
+        // The first line is their sum.
+        let processors = stat.lines().filter(is_processor).count().saturating_sub(1);
         let words = stat.lines().next()?.split_whitespace().skip(1);
         let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
         let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else {
             return None;
         };
         let used = (user + nice + system + irq + softirq) * TICK_SECONDS;
-        Some(Self { used: used - own_seconds(), stolen: stolen * TICK_SECONDS })
+        let (used, stolen) = (used - own_seconds(), stolen * TICK_SECONDS);
+        Some(Self { used, stolen, processors })
     }
 }
 
 /// A round of which the host took more than this share of the processors was disturbed.
 const STOLEN_MAX: f64 = 0.03;
+/// Less than this is what the counting in ticks may add to any round.
+const STOLEN_LEAST: f64 = 1.5 * TICK_SECONDS;
 
-static DISTURBANCES: AtomicUsize = AtomicUsize::new(0);
+static REPEATED: AtomicUsize = AtomicUsize::new(0);
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
-/// How many rounds were disturbed and not counted, so far.
-pub fn disturbances() -> usize {
-    DISTURBANCES.load(Ordering::Relaxed)
+/// How many rounds were disturbed so far: measured again, and counted all the same.
+pub fn disturbances() -> (usize, usize) {
+    (REPEATED.load(Ordering::Relaxed), KEPT.load(Ordering::Relaxed))
 }
 
 /// Sees what the host takes during a round.
@@ -76,18 +85,16 @@ impl Watch {
         Self { before: Others::now(), clock: Instant::now() }
     }
 
-    /// Tells whether the host took the processors for so long that the round cannot count.
-    ///
-    /// The kernel counts in ticks: of a round that used the processors for less than a third of a
-    /// second, one is too many.
-    pub fn was_disturbed(self) -> bool {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let seconds = self.clock.elapsed().as_secs_f64() * cores as f64;
-        let (Some(before), Some(after)) = (self.before, Others::now()) else { return false };
-        let was = after.stolen - before.stolen > STOLEN_MAX * seconds;
-        if was {
-            DISTURBANCES.fetch_add(1, Ordering::Relaxed);
+    /// Tells whether to measure the round again: the host took the processors for long, and there
+    /// is time left for that.
+    pub fn is_to_be_repeated(&self, may_be: bool) -> bool {
+        let (Some(before), Some(after)) = (&self.before, Others::now()) else { return false };
+        let seconds = self.clock.elapsed().as_secs_f64() * after.processors as f64;
+        let is_disturbed = after.stolen - before.stolen > (STOLEN_MAX * seconds).max(STOLEN_LEAST);
+        if is_disturbed {
+            let count = if may_be { &REPEATED } else { &KEPT };
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        was
+        is_disturbed && may_be
     }
 }

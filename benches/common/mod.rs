@@ -42,7 +42,7 @@ pub fn executor(set: impl FnOnce(Builder) -> Builder) -> Executor {
 /// Runs the subjects in turns, each once a round; every round begins with another one.
 ///
 /// A round that the host disturbed is not counted, as long as these are no more than those that
-/// are. Nothing but the host's time decides that.
+/// are. The host takes more of what runs for longer, so the highest round may be lower for that.
 pub fn in_turns<T>(rounds: usize, subjects: &mut [&mut dyn FnMut() -> T]) -> Vec<Vec<T>> {
     let count = subjects.len();
     let mut results: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
@@ -54,7 +54,7 @@ pub fn in_turns<T>(rounds: usize, subjects: &mut [&mut dyn FnMut() -> T]) -> Vec
             let turn = (round + step) % count;
             results[turn].push(subjects[turn]());
         }
-        if repeats_left > 0 && watch.was_disturbed() {
+        if watch.is_to_be_repeated(repeats_left > 0) {
             repeats_left -= 1;
             results.iter_mut().for_each(|result| drop(result.pop()));
         } else {
@@ -238,12 +238,10 @@ impl Table {
             let stolen = cores(before.stolen, after.stolen);
             let _ = write!(text, "; others used {used:.2} cores, the host took {stolen:.2}");
         }
-        match host::disturbances() {
-            0 => {}
-            1 => text.push_str("; 1 round that it disturbed was measured again"),
-            count => {
-                let _ = write!(text, "; {count} rounds that it disturbed were measured again");
-            }
+        let (repeated, kept) = host::disturbances();
+        if repeated + kept > 0 {
+            let _ = write!(text, "; it disturbed {repeated} rounds that were measured again");
+            let _ = write!(text, " and {kept} others");
         }
         text.push_str(")\n");
         let width = |column: usize| self.rows.iter().map(|row| row[column].len()).max();

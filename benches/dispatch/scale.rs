@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::common::host::resident_bytes;
 use super::common::peer::{Mode, Peer};
 use super::common::{Floor, Latency, Summary, Table, Unit};
-use super::common::{executor, in_turns, is_full};
-use super::{beside, call, keep_a_window, round, submit_all_then_join};
+use super::common::{executor, in_turns, is_full, timed};
+use super::{beside, call, keep_a_window, round, submit, submit_then_join, window};
 use wharf::Executor;
 
 /// Throughput and round trip over the number of workers, most of them more than there are cores.
@@ -51,12 +51,12 @@ pub fn growth(table: &mut Table) {
         state()
     };
     let residents: Vec<(u64, Summary)> = sizes.iter().map(after).collect();
-    costs(table, "1000 under way", sizes, Floor::RatioAtMost(1.1), |tasks| {
-        keep_a_window(executor, tasks).seconds
+    costs(table, "1000 under way", sizes, Floor::RatioAtMost(1.1), |tasks, repeats| {
+        timed(|| (0..repeats).for_each(|_| window(tasks, |_| submit(executor), |()| ()))).0
     });
     let end = state();
-    costs(table, "held at once", &sizes[..sizes.len() - 1], Floor::None, |tasks| {
-        submit_all_then_join(executor, tasks).seconds
+    costs(table, "held at once", &sizes[..sizes.len() - 1], Floor::None, |tasks, repeats| {
+        timed(|| (0..repeats).for_each(|_| submit_then_join(executor, tasks))).0
     });
     table.unit(Unit::Bytes);
     for (tasks, bytes) in residents.iter().chain([&end]) {
@@ -67,18 +67,18 @@ pub fn growth(table: &mut Table) {
 }
 
 /// Adds a row for each of the sizes: what one of so many tasks costs, from the seconds that `run`
-/// returns for all of them.
+/// takes for all of them, so many times without a pause.
 fn costs(
     table: &mut Table,
     what: &str,
     sizes: &[usize],
     floor: Floor,
-    run: impl Fn(usize) -> f64 + Copy,
+    run: impl Fn(usize, usize) -> f64 + Copy,
 ) {
     let rounds = if is_full() { 5 } else { 1 };
     let cost = |tasks: usize| {
         let repeats = if is_full() { (TASKS_LEAST / tasks).max(1) } else { 1 };
-        (0..repeats).map(|_| run(tasks)).sum::<f64>() / (repeats * tasks) as f64
+        run(tasks, repeats) / (repeats * tasks) as f64
     };
     let mut subjects: Vec<_> = sizes.iter().map(|&tasks| move || cost(tasks)).collect();
     let mut subjects: Vec<&mut dyn FnMut() -> f64> =

@@ -38,7 +38,7 @@ impl Launcher {
         &self.name.0
     }
 
-    /// Starts so many workers, as long as they are wanted.
+    /// Starts so many workers, as long as there is time.
     ///
     /// # Errors
     ///
@@ -47,11 +47,11 @@ impl Launcher {
     pub(super) fn launch_many(
         &self,
         workers: u32,
-        mut is_wanted: impl FnMut() -> bool,
+        mut has_time: impl FnMut() -> bool,
     ) -> Result<Vec<Launched>, Refused> {
         let mut launched = Vec::new();
         for seat in 0..workers as usize {
-            if !is_wanted() {
+            if !has_time() {
                 break;
             }
             match self.launch() {

@@ -26,7 +26,8 @@ pub(in crate::executor) struct Starting {
 }
 
 impl Starting {
-    /// Starts the thread, and so many workers if they are processes.
+    /// Starts the thread, and so many workers if they are processes, or as many as there is time
+    /// for before the thread has its work.
     pub(in crate::executor) fn start(
         launcher: Option<Arc<Launcher>>,
         workers: u32,
@@ -37,7 +38,7 @@ impl Starting {
             let mut early = None;
             let launched = launcher.map_or_else(
                 || Ok(Vec::new()),
-                |launcher| launcher.launch_many(workers, || is_wanted(&waiting, &mut early)),
+                |launcher| launcher.launch_many(workers, || has_time(&waiting, &mut early)),
             );
             step!(parent "build.launched");
             match early.map_or_else(|| waiting.recv(), Ok) {
@@ -73,14 +74,16 @@ impl Drop for Starting {
     }
 }
 
-/// Takes the work if it is there. False: there will be none.
-fn is_wanted(waiting: &Receiver<Work>, early: &mut Option<Work>) -> bool {
+/// Takes the work if it is there. True: there may be some, and is none yet.
+fn has_time(waiting: &Receiver<Work>, early: &mut Option<Work>) -> bool {
     match waiting.try_recv() {
-        Ok(work) => *early = Some(work),
-        Err(TryRecvError::Disconnected) => return early.is_some(),
-        Err(TryRecvError::Empty) => {}
+        Ok(work) => {
+            *early = Some(work);
+            false
+        }
+        Err(TryRecvError::Disconnected) => false,
+        Err(TryRecvError::Empty) => true,
     }
-    true
 }
 
 fn supervise((supervisor, last_will): Work, launched: Result<Vec<Launched>, Refused>) {

@@ -40,7 +40,7 @@ pub struct Others {
     pub used: f64,
     /// By other virtual machines.
     pub stolen: f64,
-    /// How many there are, whichever of them this thread may use.
+    /// How many processors there are, whichever of them this thread may use.
     processors: usize,
 }
 

@@ -40,7 +40,7 @@ impl Wanted {
         check("workers_max", seats, workers, u64::from(SEATS_MAX))?;
         let slots = self.task_slots.map_or(TASK_SLOTS.max(SLOTS_A_SEAT * seats), u64::from);
         check("task_slots", slots, 1, u64::from(SLOTS_MAX))?;
-        check_budget(self.budget_bytes.unwrap_or(u64::MAX))?;
+        self.budget_bytes.map(check_budget).transpose()?;
         let (workers, seats, slots) = (workers as u32, seats as u32, slots as u32);
         Ok(Counts { workers, seats, slots })
     }

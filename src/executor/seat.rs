@@ -125,7 +125,7 @@ impl Process {
         desk.seat_heap(seat, Arc::clone(&heap));
         step!(parent "spawn.seated");
         match process.greet(plan, desk, seat, &heap) {
-            // How it did says more, and is found out as of any other.
+            // It has ended. How says more, and is found out as of any other.
             Err(error) if is_of_the_dead(&error) => {}
             Err(error) => {
                 process.kill();

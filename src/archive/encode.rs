@@ -112,6 +112,7 @@ impl Encoded {
 
 /// Runs `body` over an encoder: once if the archive fits into `inline`, else a second time into the
 /// block that `allocate` finds for its exact size.
+#[inline]
 pub(crate) fn encode(
     inline: &mut [u64],
     family: u64,
@@ -119,14 +120,30 @@ pub(crate) fn encode(
     allocate: impl FnOnce(u64) -> Result<Lease, ShareError>,
 ) -> Result<Encoded, ShareError> {
     let mut encoder = Encoder::over(inline.as_mut_ptr().cast(), size_of_val(inline), family);
-    encoder.run(&body)?;
+    let ran = body(&mut encoder);
+    // Numbers need no more than this.
+    if ran.is_ok() && encoder.position <= encoder.capacity && encoder.extras.is_none() {
+        return Ok(Encoded { len: encoder.position as u64, blocks: None });
+    }
+    encode_more(encoder, ran, body, allocate)
+}
+
+/// As [`encode`], from the end of the first pass on.
+#[inline(never)]
+fn encode_more(
+    mut encoder: Encoder,
+    ran: Result<(), BoxedError>,
+    body: impl Fn(&mut Encoder) -> Result<(), BoxedError>,
+    allocate: impl FnOnce(u64) -> Result<Lease, ShareError>,
+) -> Result<Encoded, ShareError> {
+    ran.map_err(|error| encoder.failure_of(error))?;
     let len = encoder.position;
     if len <= encoder.capacity {
         return Ok(Encoded::of(len, None, encoder.into_attached()));
     }
     let block = allocate(len as u64)?;
     encoder.restart(&block, len);
-    encoder.run(&body)?;
+    body(&mut encoder).map_err(|error| encoder.failure_of(error))?;
     if encoder.position != len {
         return Err(changed_size());
     }
@@ -154,13 +171,6 @@ impl Encoder {
             extras.sharing.clear();
             extras.attached.clear();
         }
-    }
-
-    fn run(
-        &mut self,
-        body: impl Fn(&mut Self) -> Result<(), BoxedError>,
-    ) -> Result<(), ShareError> {
-        body(self).map_err(|error| self.failure_of(error))
     }
 
     fn failure_of(&mut self, error: BoxedError) -> ShareError {

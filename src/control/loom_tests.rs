@@ -95,9 +95,9 @@ impl Table {
     fn next(&self, seat: usize) -> Option<u32> {
         let (ring, wake) = (self.ring(), self.wake());
         let closing = || self.closing.load(Ordering::SeqCst) != 0;
-        let mut woken = false;
+        let (mut woken, mut near) = (false, 0);
         loop {
-            if let Some(index) = ring.pop() {
+            if let Some(index) = ring.pop_near(&mut near) {
                 if woken && !ring.is_empty() {
                     wake.notify();
                 }
@@ -107,7 +107,7 @@ impl Table {
                 return None;
             }
             if wake.search(seat, 1) {
-                let found = ring.pop();
+                let found = ring.pop_near(&mut near);
                 wake.found(seat);
                 if found.is_some() {
                     if !ring.is_empty() {
@@ -218,7 +218,8 @@ fn what_one_pushes_two_pop_once_and_no_cell_is_passed_over() {
         let others = [2, 1].map(|pops| {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                (0..pops).filter_map(|_| table.ring().pop()).collect::<Vec<u32>>()
+                let mut near = 0;
+                (0..pops).filter_map(|_| table.ring().pop_near(&mut near)).collect::<Vec<u32>>()
             })
         });
         let mut ids: Vec<u32> =

@@ -1,8 +1,8 @@
 //! A bounded ring of task ids, many producers and many consumers, that no death can wedge.
 //!
 //! Each cell is one word that tells lap, fullness and id, so a push or a pop is one
-//! compare-and-swap on the cell. `head` and `tail` are hints: whoever finds one behind the cells
-//! moves it on. The idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the
+//! compare-and-swap on the cell. `head` and `tail` are hints: who finds one behind the cells walks
+//! on from there. The idea of a lap in each cell is D. Vyukov's bounded MPMC queue; there the
 //! position is claimed first and the cell filled later, and a death in between blocks everyone.
 //! Here nothing is in between.
 
@@ -41,6 +41,10 @@ pub(crate) struct Full;
 /// Steps of one push or pop beyond those that walk the cells: each is lost to somebody else's push
 /// or pop. Who has lost so many takes the ring for garbled, which costs time and nothing else.
 const LOST_STEPS_MAX: usize = 4096;
+
+/// How many ids are popped for each move of `head`: those of a cache line. All who pop would
+/// otherwise hand its line round. A model has fewer cells than that.
+const HEAD_STRIDE: u64 = if cfg!(loom) { 2 } else { 8 };
 
 /// The ring, over cells that lie elsewhere.
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +90,10 @@ impl<'c> Ring<'c> {
 
     /// About how many ids are in the ring.
     pub(crate) fn backlog(&self) -> u64 {
-        let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
-        // Hints: one may be behind, and a wild worker may have written it.
-        tail.saturating_sub(head).min(self.cells.len() as u64)
+        let front = self.front(self.head.load(Ordering::Acquire), &mut self.steps_max());
+        // A hint: it may be behind, and a wild worker may have written it.
+        let tail = self.tail.load(Ordering::Relaxed);
+        front.map_or(0, |(head, _)| tail.saturating_sub(head)).min(self.cells.len() as u64)
     }
 
     /// How many ids the ring can hold.
@@ -135,54 +140,69 @@ impl<'c> Ring<'c> {
 
     /// Takes the id at the front. None in a garbled ring, too: the parent puts it in order.
     pub(crate) fn pop(&self) -> Option<u32> {
+        self.pop_near(&mut self.head.load(Ordering::Acquire))
+    }
+
+    /// As [`Ring::pop`], by who remembers how far it has come: `near` is a position, whichever. Who
+    /// pops again and again shares no line with others that way but those of the cells.
+    pub(crate) fn pop_near(&self, near: &mut u64) -> Option<u32> {
         let backoff = Backoff::new();
-        for _ in 0..self.steps_max() {
-            // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
-            let position = self.head.load(Ordering::Acquire);
-            let (cell, lap) = self.at(position);
-            // PAIRS id-visible.
-            let seen = Cell(cell.load(Ordering::Acquire));
-            match seen.id() {
-                Some(id) if seen.lap() == lap => {
-                    // { lap, full, id } -> { lap + 1, empty }
-                    let empty = Cell::empty(lap.wrapping_add(1)).0;
-                    let popped =
-                        cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed);
-                    if popped.is_ok() {
-                        step!(both "ring.pop.cell");
-                        self.advance(self.head, position);
-                        step!(both "ring.pop.head");
-                        return Some(id);
-                    }
-                    backoff.spin();
+        let mut steps = self.steps_max();
+        loop {
+            let (position, seen) = self.front(*near, &mut steps)?;
+            *near = position;
+            let id = seen.id()?;
+            // { lap, full, id } -> { lap + 1, empty }
+            let empty = Cell::empty(seen.lap().wrapping_add(1)).0;
+            let (cell, _) = self.at(position);
+            if cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                step!(both "ring.pop.cell");
+                *near = position.wrapping_add(1);
+                if near.is_multiple_of(HEAD_STRIDE) {
+                    // PAIRS hint.
+                    self.head.fetch_max(*near, Ordering::Release);
+                    step!(both "ring.pop.head");
                 }
-                // { lap + 1 }: popped, perhaps pushed again, and the hint is behind.
-                _ if seen.lap() == lap.wrapping_add(1) => self.advance(self.head, position),
-                // { lap, empty }: nothing was pushed here, nor anywhere behind. Any other is
-                // garbled, unless the hint has moved on: see `push`.
-                _ if is_still(self.head, position) => return None,
-                _ => {}
+                return Some(id);
             }
+            backoff.spin();
         }
-        None
     }
 
     /// Tells whether a pop would find nothing now.
     pub(crate) fn is_empty(&self) -> bool {
-        for _ in 0..self.steps_max() {
-            let position = self.head.load(Ordering::SeqCst);
+        let front = self.front(self.head.load(Ordering::Acquire), &mut self.steps_max());
+        front.is_none_or(|(_, seen)| seen.id().is_none())
+    }
+
+    /// The first cell from a position on that was not popped in that position's lap, and what lies
+    /// there: an id, or nothing, there and anywhere behind. `None`: the ring is garbled.
+    fn front(&self, mut position: u64, steps: &mut usize) -> Option<(u64, Cell)> {
+        while let Some(left) = steps.checked_sub(1) {
+            *steps = left;
             let (cell, lap) = self.at(position);
-            let seen = Cell(cell.load(Ordering::SeqCst));
+            // PAIRS id-visible.
+            let seen = Cell(cell.load(Ordering::Acquire));
             if seen.lap() == lap {
-                return seen.id().is_none();
+                return Some((position, seen));
             }
+            // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
+            let head = self.head.load(Ordering::Acquire);
             if seen.lap() == lap.wrapping_add(1) {
-                self.advance(self.head, position);
-            } else if is_still(self.head, position) {
-                return true;
+                // Popped, perhaps pushed again.
+                position = head.max(position.wrapping_add(1));
+            } else {
+                // Popped laps ago: what lies a whole ring behind the tail was. Any other is
+                // garbled.
+                let tail = self.tail.load(Ordering::Acquire);
+                let known = head.max(tail.saturating_sub(self.cells.len() as u64));
+                if known == position {
+                    return None;
+                }
+                position = known;
             }
         }
-        true
+        None
     }
 
     /// No walk over the cells takes more: each cell lets a hint pass in two laps at most.

@@ -31,10 +31,11 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
     let work = |seat: usize| {
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || closing.load(Ordering::SeqCst) != 0;
+        let mut near = 0;
         while !(closing() && ring.is_empty()) {
-            let mut index = ring.pop();
+            let mut index = ring.pop_near(&mut near);
             if index.is_none() && wake.search(seat, searchers_max) {
-                index = ring.pop();
+                index = ring.pop_near(&mut near);
                 wake.found(seat);
             }
             let Some(index) = index else {

@@ -123,7 +123,7 @@ macro_rules! atomic {
                 self.compare_exchange(current, new, success, failure)
             }
 
-            atomic!(@exchange $int: swap, fetch_add, fetch_sub, fetch_and, fetch_or);
+            atomic!(@exchange $int: swap, fetch_add, fetch_sub, fetch_and, fetch_or, fetch_max);
         }
     };
     (@exchange $int:ty: $($method:ident),*) => {$(

@@ -85,7 +85,7 @@ impl Worker {
         if self.is_due() {
             return Next::Leave { idle: false };
         }
-        match self.control.ring().pop() {
+        match self.control.ring().pop_near(&mut self.near) {
             Some(index) => Next::Task(index),
             None => self.wait(),
         }
@@ -99,7 +99,7 @@ impl Worker {
         let leave = &control.seats()[self.seat].leave;
         let (mut woken, mut idle_since) = (false, None);
         loop {
-            if let Some(index) = ring.pop() {
+            if let Some(index) = ring.pop_near(&mut self.near) {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if woken && !ring.is_empty() {
                     wake.notify();
@@ -147,12 +147,12 @@ impl Worker {
     /// Looks for a task for a while, where that pays and not too many do.
     fn search(&mut self) -> Option<u32> {
         let (ring, wake) = (self.control.ring(), self.control.wake());
-        let search = &mut self.search;
+        let (search, near) = (&mut self.search, &mut self.near);
         if !search.pays() || !wake.search(self.seat, search.searchers_max) {
             return None;
         }
         search.let_gather();
-        let found = search.spin.until(|| ring.pop());
+        let found = search.spin.until(|| ring.pop_near(near));
         wake.found(self.seat);
         // A producer that saw this worker search has woken nobody.
         if found.is_some() && !ring.is_empty() {

@@ -43,6 +43,8 @@ pub(super) struct Worker {
     pub(super) seat: usize,
     pub(super) args_heap: u64,
     pub(super) search: Search,
+    /// How far this worker has come in the ring.
+    pub(super) near: u64,
     /// The executor measures how long tasks wait and run.
     pub(super) is_timed: bool,
     start: Option<(u64, Place)>,
@@ -220,6 +222,7 @@ impl Worker {
             seat: hello.seat as usize,
             args_heap: hello.args_heap,
             search: Search::new(hello.spin_ns, hello.searchers_max as u32),
+            near: 0,
             is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },

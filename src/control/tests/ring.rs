@@ -68,17 +68,50 @@ fn the_largest_id_and_zero_are_ids_like_others() {
 }
 
 #[test]
-fn a_hint_that_its_mover_left_behind_is_moved_by_the_next() {
-    for (head_back, tail_back) in [(1, 0), (0, 1), (2, 2), (4, 4)] {
-        let twin = Twin::new(4, 2);
-        twin.head.fetch_sub(head_back, Ordering::Relaxed);
-        twin.tail.fetch_sub(tail_back, Ordering::Relaxed);
+fn whoever_finds_a_hint_behind_goes_on_from_there() {
+    for (head_back, tail_back) in [(1, 0), (0, 1), (2, 2), (4, 4), (5, 1), (12, 0), (12, 1)] {
+        let twin = Twin::new(4, 3);
+        twin.head.store(12 - head_back, Ordering::Relaxed);
+        twin.tail.store(12 - tail_back, Ordering::Relaxed);
         assert!(twin.ring().is_empty(), "{head_back} {tail_back}");
+        assert_eq!(twin.ring().backlog(), 0, "{head_back} {tail_back}");
         (0..4).for_each(|id| assert_eq!(twin.ring().push(id), Ok(())));
         assert_eq!(twin.ring().push(4), Err(Full));
         (0..4).for_each(|id| assert_eq!(twin.ring().pop(), Some(id)));
         assert_eq!(twin.ring().pop(), None);
     }
+}
+
+#[test]
+fn who_remembers_any_position_pops_what_the_others_would() {
+    for laps in [0, 1, 2, 9] {
+        let end = 4 * laps as u64;
+        let behind = [0, end.saturating_sub(9), end.saturating_sub(4), end.saturating_sub(1)];
+        // The latter are what somebody may have written into the hints, and others read.
+        for near in behind.into_iter().chain([end, (end + 4) << 20, u64::MAX]) {
+            let (twin, mut near) = (Twin::new(4, laps), near);
+            assert_eq!(twin.ring().pop_near(&mut near), None, "{laps} {near}");
+            for ids in [0..1, 1..5, 5..6] {
+                ids.clone().for_each(|id| assert_eq!(twin.ring().push(id), Ok(())));
+                assert_eq!(twin.ring().backlog(), ids.len() as u64);
+                for id in ids {
+                    assert_eq!(twin.ring().pop_near(&mut near), Some(id), "{laps} {near}");
+                }
+                assert_eq!(twin.ring().pop_near(&mut near), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_that_others_popped_are_passed_over_by_who_remembers_them() {
+    let twin = Twin::new(8, 1);
+    let mut nears = [0, 3, 8];
+    for id in 0..100 {
+        assert_eq!(twin.ring().push(id), Ok(()));
+        assert_eq!(twin.ring().pop_near(&mut nears[id as usize * 7 % 5 % 3]), Some(id));
+    }
+    assert!(nears.iter_mut().all(|near| twin.ring().pop_near(near).is_none()));
 }
 
 #[test]

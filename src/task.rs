@@ -16,6 +16,7 @@ mod handle;
 mod options;
 mod outcome;
 mod param;
+mod patience;
 mod wait;
 
 pub use argument::Argument;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::outcome::{Loss, Outcome};
+use super::patience::Patience;
 use crate::control::{Phase, Slot, Spin};
 use crate::sync::{Ordering, fence};
 use crate::sys::{TICKS_A_US, futex_wait, ticks};
@@ -43,6 +44,8 @@ thread_local! {
 struct Habits {
     /// For a task whose worker was awake.
     awake: Spin,
+    /// How long not to look whether it has ended.
+    patience: Patience,
     /// For one whose worker had to be woken.
     waking: Spin,
     /// When it last waited asleep, in ticks.
@@ -57,6 +60,7 @@ impl Habits {
     fn new() -> Self {
         Self {
             awake: Spin::new(SPIN_LEAST, SPIN_MOST),
+            patience: Patience::default(),
             waking: Spin::all_or_nothing(WAKING_MOST),
             slept_until: None,
             short_sleeps: 0,
@@ -170,7 +174,21 @@ impl Desk {
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        learn(|Habits { awake, .. }| if awake.pays() { awake.until(done) } else { done() })??;
+        learn(|Habits { awake, patience, .. }| {
+            if !awake.pays() {
+                return done();
+            }
+            patience.keep();
+            match done() {
+                Some(()) => patience.was_rewarded(),
+                None => {
+                    let start = ticks();
+                    awake.until(done)?;
+                    patience.was_not(ticks().saturating_sub(start));
+                }
+            }
+            Some(())
+        })??;
         self.try_outcome(index, generation)
     }
 

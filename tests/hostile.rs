@@ -343,6 +343,7 @@ fn check(kind: &str, rows: &[&str]) {
 #[test]
 fn any_part_of_the_control_segment_may_be_overwritten() {
     check("spoil", &["everything", "magic and counts", "seats", "slots", "cells", "hints", "beds"]);
+    check("spoil", &["cursors"]);
 }
 
 #[test]

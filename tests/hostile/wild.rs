@@ -53,12 +53,13 @@ pub struct Segment {
     len: usize,
 }
 
-/// Where the parts lie: header, seats, ring cells, slots.
+/// Where the parts lie: header with the cursors of loops, seats, ring cells, slots.
 pub const TAIL: usize = 128;
 pub const HEAD: usize = 256;
 pub const BEDS: usize = 384;
 pub const GATE: usize = 640;
-pub const SEATS: usize = 768;
+pub const CURSORS: usize = 768;
+pub const SEATS: usize = CURSORS + 32 * 128;
 pub const SEAT_BYTES: usize = 1408;
 pub const CELLS: usize = SEATS + WORKERS * SEAT_BYTES;
 pub const SLOT_BYTES: usize = 256;
@@ -71,6 +72,7 @@ impl Segment {
         // Overwritten already, or what this file says of the places is wrong.
         let counts = segment.word(8).load(Ordering::SeqCst);
         assert!(magic != u64::from_le_bytes(*b"wharf\0\0\x01") || counts == 2 << 32 | 64);
+        assert_eq!(segment.len, segment.slots_at() + TASK_SLOTS * SLOT_BYTES);
         segment
     }
 
@@ -119,6 +121,7 @@ impl Segment {
             "sleeping" => (BEDS, 8),
             "searching" => (BEDS + 8, 8),
             "beds" => (BEDS, GATE - BEDS),
+            "cursors" => (CURSORS, SEATS - CURSORS),
             "waiting" => (GATE, 4),
             "round" => (GATE + 4, 4),
             "rung" => (GATE + 8, 4),

@@ -89,6 +89,8 @@ suite! {
         finished_tasks_make_room_before_they_are_joined
         a_long_queue_of_short_tasks_comes_to_its_end
         a_dropped_handle_gives_slot_and_memory_back
+        a_failure_that_nobody_asks_for_gives_its_memory_back
+        numbers_that_nobody_asks_for_make_room
         what_was_submitted_is_run_before_the_end
         results_stay_valid_after_a_kill
         a_task_over_its_deadline_has_the_error

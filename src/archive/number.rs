@@ -31,6 +31,13 @@ pub(crate) fn word_of<T: 'static>(value: &T) -> Option<(u64, u8)> {
     None
 }
 
+/// Tells whether a `T` is a number or nothing, whose archives fit into a slot and hold no memory.
+#[inline]
+pub(crate) fn is_number<T: 'static>() -> bool {
+    for_number!(T, N => size_of::<N>() > 0);
+    TypeId::of::<T>() == TypeId::of::<()>()
+}
+
 /// The value of a number, or of nothing, which any bytes of its length are. `None`: a `T` is
 /// neither, or the length is another.
 #[inline]
@@ -73,6 +80,7 @@ mod tests {
         let fits = (1..=8).contains(&bytes.len());
         assert_eq!(word, fits.then(|| bytes.to_vec()), "the same bytes");
         assert_eq!(decode::<T>(&bytes, &[]).expect("it decodes"), value);
+        assert!(is_number::<T>());
         // What a worker gone wild says of its length: the usual way decides.
         let [more, less] = [bytes.len() + 1, bytes.len().saturating_sub(1)];
         let mut longer = rkyv::util::AlignedVec::<16>::new();
@@ -104,6 +112,7 @@ mod tests {
         assert_eq!(number::<char>(&[65, 0, 0, 0]), None);
         assert_eq!(number::<usize>(&7u64.to_le_bytes()), None);
         assert_eq!(number::<Option<u8>>(&[7]), None);
+        assert!(!is_number::<bool>() && !is_number::<String>() && !is_number::<Option<u8>>());
         assert_eq!(word_of(&true), None);
         assert_eq!(word_of(&'a'), None);
         assert_eq!(word_of(&7usize), None);

@@ -1,7 +1,7 @@
 //! Giving tasks to the workers.
 
 use super::{Executor, is_shortage};
-use crate::archive::{EncodeFailure, Encoded, Encoder, encode};
+use crate::archive::{EncodeFailure, Encoded, Encoder, encode, is_number};
 use crate::control::INLINE_ARGS_WORDS;
 use crate::error::{ShareError, SubmitError, TrySubmitError};
 use crate::memory::Lease;
@@ -82,7 +82,8 @@ impl Executor {
         if let Some(limit) = options.deadline {
             self.desk.limit_calling(draft.index(), limit);
         }
-        let (index, generation) = self.desk.post(draft, code, &inline, encoded);
+        let (index, generation) =
+            self.desk.post(draft, code, &inline, encoded, is_number::<F::Output>());
         let task = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
         // Not by returning: if an argument's destructor panicked then, what is about to be returned
         // would not be dropped.
@@ -128,7 +129,8 @@ impl Executor {
         let mut inline = [0; INLINE_ARGS_WORDS];
         match self.store::<F, M, A>(&args, &mut inline) {
             Ok(encoded) => {
-                let (index, generation) = self.desk.post(draft, code, &inline, encoded);
+                let (index, generation) =
+                    self.desk.post(draft, code, &inline, encoded, is_number::<F::Output>());
                 let handle = TaskHandle::new(Arc::clone(&self.desk), index, generation, name);
                 // As in `submit_with`.
                 drop(args);

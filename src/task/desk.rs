@@ -22,7 +22,7 @@ pub(crate) use draft::Drafted;
 use draft::Posting;
 use figures::Figures;
 use ledger::Ledger;
-use ledger::Weight::{self, Heavy, Light};
+use ledger::Weight::{self, Heavy, Lean, Light};
 use limits::Timed;
 pub(crate) use loops::OwnedCursor;
 use loops::{Cursors, Note};
@@ -173,19 +173,21 @@ impl Desk {
         })
     }
 
-    /// Hands a task to the workers, its arguments encoded in `inline` or in a block. Returns its
-    /// slot and generation.
+    /// Hands a task to the workers, its arguments encoded in `inline` or in a block; `is_lean` if
+    /// its result is a number or nothing. Returns its slot and generation.
     pub(crate) fn post(
         &self,
         draft: Drafted<'_>,
         code: u64,
         inline: &[u64; INLINE_ARGS_WORDS],
         encoded: Encoded,
+        is_lean: bool,
     ) -> (u32, u32) {
         let Encoded { len, blocks } = encoded;
         let words = len.div_ceil(8) as usize;
         let Some(blocks) = blocks else {
-            return self.publish(draft.of(Light), code, (0, len), &inline[..words]);
+            let weight = if is_lean { Lean } else { Light };
+            return self.publish(draft.of(weight), code, (0, len), &inline[..words]);
         };
         let own = blocks.own.as_ref().map(|block| block.place().offset);
         lock(&self.records[draft.index() as usize]).mark().held = Some(blocks);
@@ -215,10 +217,15 @@ impl Desk {
     /// Leaves a task to itself: whoever sees it end frees its slot.
     ///
     /// The supervisor wants to hear of that end only if it gives memory back. Else the slot is
-    /// there for whoever submits a task, as others are whose tasks have ended.
+    /// there for whoever submits a task, as others are whose tasks have ended. Of one that holds no
+    /// memory in any case, the slot is not even looked at: a worker may be at it. (If it fails with
+    /// much to say the worker rings, whoever asks for that.)
     pub(crate) fn detach(&self, index: u32, generation: u32) {
+        if !self.has_caller() && self.ledger.abandon(index as usize, generation) {
+            return;
+        }
         let slot = &self.control.slots()[index as usize];
-        let is_light = self.ledger.weight(index as usize) == Light;
+        let is_light = self.ledger.weight(index as usize) != Heavy;
         if self.has_ended(index, generation) || slot.detach_mark(generation, is_light).is_err() {
             drop(self.try_outcome(index, generation));
         }

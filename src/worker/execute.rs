@@ -84,8 +84,10 @@ impl Job<'_> {
             futex_wake(self.slot.futex(), u32::MAX);
             step!(worker "task.woken");
         }
-        // Detached only just before its end, it has left memory that nobody will ask for.
-        if finished.ring || finished.detached && place.holds_memory() {
+        // Detached only just before its end, it has left memory that nobody will ask for. So may
+        // one that was to return a number: of those, the parent alone knows.
+        let may_be_unasked_for = finished.detached || ending == Ending::Failed;
+        if finished.ring || may_be_unasked_for && place.holds_memory() {
             self.worker.bell.ring();
         }
         step!(worker "task.told");

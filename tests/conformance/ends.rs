@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wharf::{Backend, Executor, SubmitError, TaskError, TaskHandle, TaskOptions, TrySubmitError};
 
-use crate::common::{DEADLINE, Gate, flag_waker};
+use crate::common::{DEADLINE, Gate, flag_waker, wait_until};
 use crate::{builder, executor};
 
 /// Bytes of a value with blocks of its own. Decoding is slow where nothing is optimized.
@@ -145,6 +145,44 @@ pub fn a_dropped_handle_gives_slot_and_memory_back(backend: Backend) {
     }
     assert!(refused < 50, "{refused} of 100 results had no room");
     executor.shutdown().unwrap();
+}
+
+/// Whether the task was to return a number, which holds no memory, or something that may.
+pub fn a_failure_that_nobody_asks_for_gives_its_memory_back(backend: Backend) {
+    fn fails<T>(n: u64) -> T {
+        panic!("{}", "x".repeat(n as usize));
+    }
+    let executor = builder(backend).retain_memory(0).build().unwrap();
+    let before = executor.stats().held_bytes;
+    let mut kept = Vec::new();
+    for n in 0..8u64 {
+        drop(executor.submit(fails::<u64>, (LARGE + n,)).unwrap());
+        drop(executor.submit(fails::<Vec<u8>>, (LARGE + n,)).unwrap());
+        kept.push(executor.submit(fails::<u64>, (LARGE + n,)).unwrap());
+    }
+    // The supervisor has been told of these before their handles are gone.
+    wait_until("all of them have failed", || executor.stats().tasks_finished == 24);
+    drop(executor.submit(square, (1u64,)).unwrap().join());
+    drop(kept);
+    // No task comes by their slots. Who runs tasks in the caller gives memory back after the next.
+    assert_eq!(executor.submit(square, (3u64,)).unwrap().join().unwrap(), 9);
+    wait_until("memory came back", || executor.stats().held_bytes < before + LARGE);
+}
+
+pub fn numbers_that_nobody_asks_for_make_room(backend: Backend) {
+    for slots in [1, 2, 64] {
+        let executor = builder(backend).task_slots(slots).build().unwrap();
+        for n in 0..2000u64 {
+            let task = executor.submit(square, (n,)).unwrap();
+            // At any time: queued, running, ended.
+            match n % 7 {
+                0 => assert_eq!(task.join().unwrap(), n * n, "{slots} slots"),
+                1 => drop(task.join_timeout(Duration::from_nanos(n))),
+                _ => drop(task),
+            }
+        }
+        executor.shutdown().unwrap();
+    }
 }
 
 pub fn what_was_submitted_is_run_before_the_end(backend: Backend) {

@@ -16,7 +16,11 @@ impl Desk {
                 continue;
             }
             let mut record = lock(&self.records[index]);
-            let taken = self.take(index, generation, &mut record, Slot::ended_detached);
+            // Who drops its handle from now on looks at the slot: what was rung for is seen here,
+            // or there.
+            let is_kept = self.ledger.keep_from_abandoning(index, generation);
+            let ended = if is_kept { Slot::ended_detached } else { Slot::ended };
+            let taken = self.take(index, generation, &mut record, ended);
             drop(record);
             if taken.is_some() {
                 self.control.gate().finished();

@@ -83,6 +83,7 @@ impl Desk {
         let Plain { word, len, is_detached, is_waited } = slot.plain(generation)?;
         // Still posted: nobody has taken it since the word was read.
         let held = self.ledger.hold_plain(index, generation)?;
+        let is_detached = is_detached || held.is_abandoned();
         step!(parent "collect.held");
         slot.free(generation.wrapping_add(1));
         held.collected();
@@ -101,7 +102,8 @@ impl Desk {
         let held = self.ledger.hold_only(index, generation)?;
         let collected = ended(&self.control.slots()[index], generation)?;
         let outcome = self.outcome_of(index, record, &collected);
-        let (is_detached, is_waited) = (collected.is_detached(), collected.is_waited());
+        let is_detached = collected.is_detached() || held.is_abandoned();
+        let is_waited = collected.is_waited();
         drop(collected);
         held.collected();
         Some(Taken { outcome, is_detached, is_waited })

@@ -1,8 +1,9 @@
 //! What the parent knows of each slot by itself, whatever workers write into the table.
 //!
 //! An entry says whether the slot is idle, being filled, or holds a task that nobody has collected,
-//! of which generation that is, and whether memory is given back when it has ended. Who may fill a
-//! slot is decided here, and so a table full of nonsense is a full table for nobody.
+//! of which generation that is, whether memory is given back when it has ended, and whether anybody
+//! will ask for its result. Who may fill a slot is decided here, and so a table full of nonsense is
+//! a full table for nobody.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -15,16 +16,21 @@ const STATE: u64 = 3;
 const MARKED: u64 = 1 << 2;
 const HEAVY: u64 = 1 << 3;
 const USED: u64 = 1 << 4;
+const LEAN: u64 = 1 << 5;
+const GONE: u64 = 1 << 6;
 const GENERATION_SHIFT: u32 = 32;
 
 /// An entry for each slot: bits 0..=1 the state, 2 set if the record knows more of the task, 3 the
-/// weight, 4 set once the slot was used, 32..=63 the generation.
+/// weight, 4 set once the slot was used, 5 set if the result holds no memory either, 6 set if the
+/// handle of such a task is gone, 32..=63 the generation.
 #[derive(Debug)]
 pub(super) struct Ledger(Box<[AtomicU64]>);
 
 /// Whether the end of a task gives memory back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weight {
+    /// Nor will its result hold any: it is a number, or nothing.
+    Lean,
     Light,
     Heavy,
 }
@@ -59,7 +65,11 @@ impl Ledger {
     pub(super) fn post(&self, index: usize, generation: u32, weight: Weight) {
         let word = &self.0[index];
         let marked = word.load(Ordering::Relaxed) & MARKED;
-        let state = if weight == Weight::Heavy { POSTED | HEAVY | MARKED } else { POSTED };
+        let state = match weight {
+            Weight::Lean => POSTED | LEAN,
+            Weight::Light => POSTED,
+            Weight::Heavy => POSTED | HEAVY | MARKED,
+        };
         // PAIRS ledger-posted: who holds the task sees the slot as it was drafted, or newer.
         word.store(word_of(generation, state | marked), Ordering::Release);
     }
@@ -97,9 +107,37 @@ impl Ledger {
     /// As [`Ledger::hold_only`], without the lock, if the record knows nothing of the task.
     #[inline]
     pub(super) fn hold_plain(&self, index: usize, generation: u32) -> Option<Hold<'_>> {
-        let (word, posted) = (&self.0[index], word_of(generation, POSTED));
+        let word = &self.0[index];
+        let posted = word.load(Ordering::Relaxed);
+        if posted & !(LEAN | GONE) != word_of(generation, POSTED) {
+            return None;
+        }
+        // PAIRS ledger-posted.
         word.compare_exchange(posted, posted | HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(Hold { word, posted })
+    }
+
+    /// Says that nobody will ask what became of the task. False: it is not said here of this one,
+    /// or somebody is about to collect it.
+    #[inline]
+    pub(super) fn abandon(&self, index: usize, generation: u32) -> bool {
+        let posted = word_of(generation, POSTED | LEAN);
+        let word = &self.0[index];
+        word.compare_exchange(posted, posted | GONE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Has who drops the handle look at the slot. False: it was dropped before.
+    pub(super) fn keep_from_abandoning(&self, index: usize, generation: u32) -> bool {
+        let posted = word_of(generation, POSTED | LEAN);
+        let word = &self.0[index];
+        let light = posted & !LEAN;
+        let change = word.compare_exchange(posted, light, Ordering::Relaxed, Ordering::Relaxed);
+        change.map_or_else(|seen| seen & GONE == 0, |_| true)
+    }
+
+    /// Tells whether nobody will ask for the task that was posted to the slot last.
+    pub(super) fn is_abandoned(&self, index: usize) -> bool {
+        self.0[index].load(Ordering::Relaxed) & GONE != 0
     }
 
     /// Tells whether a slot was ever taken. Where not, nobody has read an outcome under its
@@ -111,7 +149,11 @@ impl Ledger {
     /// Whether memory is given back when the task has ended that was posted to the slot last.
     pub(super) fn weight(&self, index: usize) -> Weight {
         let word = self.0[index].load(Ordering::Relaxed);
-        if word & HEAVY == 0 { Weight::Light } else { Weight::Heavy }
+        match word & (HEAVY | LEAN) {
+            0 => Weight::Light,
+            LEAN => Weight::Lean,
+            _ => Weight::Heavy,
+        }
     }
 }
 
@@ -126,6 +168,11 @@ pub(super) struct Hold<'l> {
 impl Hold<'_> {
     pub(super) fn generation(&self) -> u32 {
         generation_of(self.posted)
+    }
+
+    /// Nobody will ask for the task.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.posted & GONE != 0
     }
 
     /// The task was collected, its slot is free. A swap: `Gate::finished_by_swap` may follow.
@@ -173,18 +220,20 @@ mod tests {
             ledger.hold(0).is_none() && ledger.hold_plain(0, 0).is_none() && !ledger.is_used(0)
         );
         let rows = [
+            (Weight::Lean, false),
+            (Weight::Lean, true),
             (Weight::Light, false),
             (Weight::Light, true),
             (Weight::Heavy, false),
             (Weight::Heavy, true),
         ];
-        for (weight, is_marked) in rows.into_iter().cycle().take(12) {
+        for (weight, is_marked) in rows.into_iter().cycle().take(18) {
             let generation = post(&ledger, weight, is_marked);
             assert!(ledger.is_used(0) && ledger.take(0).is_none());
             assert_eq!((ledger.posted(0), ledger.weight(0)), (Some(generation), weight));
             assert!(ledger.hold_plain(0, generation.wrapping_add(1)).is_none());
             assert!(ledger.hold_only(0, generation.wrapping_sub(1)).is_none());
-            let is_plain = weight == Weight::Light && !is_marked;
+            let is_plain = weight != Weight::Heavy && !is_marked;
             assert_eq!(ledger.hold_plain(0, generation).is_some(), is_plain);
             let held = ledger.hold_only(0, generation).expect("whoever held it has put it back");
             assert_eq!((held.generation(), ledger.posted(0)), (generation, Some(generation)));
@@ -192,6 +241,36 @@ mod tests {
             held.collected();
             assert!(ledger.posted(0).is_none() && ledger.hold(0).is_none());
         }
+    }
+
+    #[test]
+    fn only_a_lean_task_of_which_the_record_knows_nothing_is_abandoned_here() {
+        let ledger = Ledger::new(1);
+        for (weight, is_marked, is_lean) in [
+            (Weight::Lean, false, true),
+            (Weight::Lean, true, false),
+            (Weight::Light, false, false),
+            (Weight::Heavy, false, false),
+        ] {
+            let generation = post(&ledger, weight, is_marked);
+            assert!(!ledger.abandon(0, generation.wrapping_add(1)));
+            let held = ledger.hold(0).expect("it is posted");
+            assert!(!held.is_abandoned() && !ledger.abandon(0, generation), "somebody collects it");
+            drop(held);
+            assert_eq!(ledger.abandon(0, generation), is_lean);
+            assert_eq!(ledger.keep_from_abandoning(0, generation), !is_lean);
+            assert_eq!(ledger.is_abandoned(0), is_lean);
+            assert!(!ledger.abandon(0, generation), "once");
+            assert_eq!((ledger.posted(0), ledger.weight(0)), (Some(generation), weight));
+            let held = ledger.hold_plain(0, generation).or_else(|| ledger.hold(0));
+            let held = held.expect("it is posted");
+            assert_eq!(held.is_abandoned(), is_lean);
+            held.collected();
+            assert!(!ledger.is_abandoned(0) && !ledger.abandon(0, generation));
+        }
+        let generation = post(&ledger, Weight::Lean, false);
+        assert!(ledger.keep_from_abandoning(0, generation) && !ledger.abandon(0, generation));
+        assert!(ledger.hold_plain(0, generation).is_some());
     }
 
     #[test]

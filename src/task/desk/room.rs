@@ -125,19 +125,29 @@ impl Desk {
         if slot.phase(generation) != Phase::Finished {
             return false;
         }
-        let mut record = lock(&self.records[index]);
-        let plain = self.take_plain(index, generation);
-        let taken = plain.or_else(|| self.take(index, generation, &mut record, Slot::ended));
-        let Some(Taken { outcome, is_detached, is_waited }) = taken else { return false };
-        if !is_detached {
-            record.keep(generation, outcome);
-            self.records[index].note(&record);
-        }
+        let abandoned = self.ledger.is_abandoned(index).then(|| self.take_plain(index, generation));
+        let taken = abandoned.flatten().map(|taken| taken.is_waited);
+        // Of one that nobody asks for there is nothing to keep.
+        let taken = taken.or_else(|| self.keep_outcome(index, generation));
+        let Some(is_waited) = taken else { return false };
         if is_waited {
             // The mark goes with the slot. A worker that died before it woke the sleeper left
             // nothing else behind by which `bury` could know.
             futex_wake(slot.futex(), u32::MAX);
         }
         true
+    }
+
+    /// Moves the outcome into the record. Tells whether a thread may sleep on the slot.
+    fn keep_outcome(&self, index: usize, generation: u32) -> Option<bool> {
+        let mut record = lock(&self.records[index]);
+        let plain = self.take_plain(index, generation);
+        let taken = plain.or_else(|| self.take(index, generation, &mut record, Slot::ended));
+        let Taken { outcome, is_detached, is_waited } = taken?;
+        if !is_detached {
+            record.keep(generation, outcome);
+            self.records[index].note(&record);
+        }
+        Some(is_waited)
     }
 }

@@ -40,8 +40,10 @@ impl Game {
     fn submit(&mut self) {
         match self.desk.try_draft() {
             Ok(draft) => {
-                let inline = [0; INLINE_ARGS_WORDS];
-                self.handles.push(self.desk.post(draft, 7, &inline, Encoded::default()));
+                let (inline, is_lean) =
+                    ([0; INLINE_ARGS_WORDS], self.handles.len().is_multiple_of(2));
+                let key = self.desk.post(draft, 7, &inline, Encoded::default(), is_lean);
+                self.handles.push(key);
             }
             Err(Unavailable::Full | Unavailable::Broken | Unavailable::Nested) => {}
         }

@@ -15,6 +15,10 @@ use crate::memory::{Place, resolve};
 use crate::sys::{Image, futex_wake};
 use crate::task::{Frame, ResultBytes, Run, Trampoline, encode_report, guard};
 
+/// What a task that failed says of it, up to this length, may lie in memory until its slot is used
+/// again. To have the supervisor look after each took a third more than the failing itself.
+const ACCOUNT_BYTES: u64 = 4096;
+
 /// A popped slot, to be claimed and run.
 pub(super) struct Job<'w> {
     pub(super) worker: &'w Worker,
@@ -85,8 +89,9 @@ impl Job<'_> {
             step!(worker "task.woken");
         }
         // Detached only just before its end, it has left memory that nobody will ask for. So may
-        // one that was to return a number: of those, the parent alone knows.
-        let may_be_unasked_for = finished.detached || ending == Ending::Failed;
+        // one that was to return a number and failed: of those, the parent alone knows.
+        let is_long = ending == Ending::Failed && place.len > ACCOUNT_BYTES;
+        let may_be_unasked_for = finished.detached || is_long;
         if finished.ring || may_be_unasked_for && place.holds_memory() {
             self.worker.bell.ring();
         }

@@ -118,7 +118,8 @@ impl Worker {
             // Before anything slow: a producer may have relied on the search; several may have, and
             // one task is all that this worker takes.
             if !ring.is_empty() {
-                woken = true;
+                // What it remembers may be wrong, if the ring was overwritten and put in order.
+                (woken, self.near) = (true, 0);
                 continue;
             }
             self.reclaim();

@@ -103,6 +103,17 @@ fn who_remembers_any_position_pops_what_the_others_would() {
     }
 }
 
+/// A ring that was overwritten and put in order may come to a position that somebody remembers: to
+/// him it is empty there. He forgets it when `is_empty` says that it is not.
+#[test]
+fn who_is_ahead_of_the_front_finds_it_from_the_start() {
+    let (twin, mut ahead) = (Twin::new(4, 2), 10);
+    (0..2).for_each(|id| assert_eq!(twin.ring().push(id), Ok(())));
+    assert_eq!(twin.ring().pop_near(&mut ahead), None);
+    assert!(!twin.ring().is_empty());
+    assert_eq!(twin.ring().pop_near(&mut 0), Some(0));
+}
+
 #[test]
 fn ids_that_others_popped_are_passed_over_by_who_remembers_them() {
     let twin = Twin::new(8, 1);

@@ -33,4 +33,4 @@ pub(crate) use slot::{
     SPAN_MAX, Slot, Span,
 };
 pub(crate) use spin::Spin;
-pub(crate) use wake::Notice;
+pub(crate) use wake::{Nap, Notice};

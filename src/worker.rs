@@ -5,6 +5,7 @@ mod execute;
 mod inside;
 mod lifeline;
 mod next;
+mod pace;
 mod serve;
 mod shift;
 

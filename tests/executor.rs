@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use common::{Gate, executor};
-use wharf::TaskError;
+use wharf::{TaskError, TaskHandle};
 
 #[test]
 fn a_queued_task_that_is_cancelled_does_not_run() {
@@ -82,6 +83,31 @@ fn short_tasks_of_a_long_queue_are_joined_one_after_the_other() {
             (0..tasks).map(|n| executor.submit(busy, (length(n),)).unwrap()).collect();
         for (n, task) in (0..).zip(queue) {
             assert_eq!(task.join().unwrap(), length(n), "{n}");
+        }
+    }
+}
+
+/// A worker that naps while others take short tasks one after the other is back for longer ones,
+/// though nobody calls it.
+#[test]
+fn all_workers_are_there_for_long_tasks_after_a_stream_of_short_ones() {
+    for workers in [2, 3] {
+        let executor = executor(workers);
+        for _ in 0..10 {
+            let mut under_way = VecDeque::new();
+            for n in 0..10_000u64 {
+                if under_way.len() == 100 {
+                    let oldest: TaskHandle<u64> = under_way.pop_front().expect("100 tasks");
+                    assert_eq!(oldest.join().unwrap(), n - 100);
+                }
+                under_way.push_back(executor.submit(|n: u64| n, (n,)).unwrap());
+            }
+            let gates: Vec<_> = (0..workers).map(|_| Gate::new()).collect();
+            let pass = |gate: &Gate| executor.submit(Gate::pass, (gate.path(),)).unwrap();
+            let tasks: Vec<_> = gates.iter().map(pass).collect();
+            gates.iter().for_each(Gate::wait_for_entry);
+            gates.iter().for_each(Gate::open);
+            tasks.into_iter().for_each(|task| task.join().unwrap());
         }
     }
 }

@@ -88,6 +88,11 @@ impl<'c> Ring<'c> {
         step!(parent "ring.reset.head");
     }
 
+    /// About how many ids were taken out so far. It jumps when the ring is put in order.
+    pub(crate) fn popped(&self) -> u64 {
+        self.head.load(Ordering::Relaxed)
+    }
+
     /// About how many ids are in the ring.
     pub(crate) fn backlog(&self) -> u64 {
         let front = self.front(self.head.load(Ordering::Acquire), &mut self.steps_max());

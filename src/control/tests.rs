@@ -8,14 +8,18 @@ mod wake;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::thread;
+use std::time::Duration;
 
 use super::slot::{Claim, Ending, ResultPlace, Slot};
-use super::{Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
+use super::{Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, Nap};
 use crate::sync::Ordering;
 use crate::sys::{futex_wait, futex_wake};
 
 /// Rounds of a test with threads: few where each access is interpreted.
 const ROUNDS: u32 = if cfg!(miri) { 40 } else { 20_000 };
+
+/// How long a worker naps that does.
+const NAP: Duration = Duration::from_micros(20);
 
 /// An inline result of one word.
 fn result(word: u64) -> ResultPlace {
@@ -24,14 +28,16 @@ fn result(word: u64) -> ResultPlace {
     ResultPlace { len: 8, inline, ..ResultPlace::default() }
 }
 
-/// Two workers and `tasks` tasks in `slots` slots; each worker sleeps whenever it finds nothing.
-fn check(slots: u32, tasks: u64, searchers_max: u32) {
+/// Two workers and `tasks` tasks in `slots` slots; each worker sleeps whenever it finds nothing, or
+/// naps first, as long as another takes tasks.
+fn check(slots: u32, tasks: u64, searchers_max: u32, naps: bool) {
     let control = Control::on_heap(slots, 2);
     let closing = &control.header().closing;
     let work = |seat: usize| {
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || closing.load(Ordering::SeqCst) != 0;
         let mut near = 0;
+        wake.enter(seat);
         while !(closing() && ring.is_empty()) {
             let mut index = ring.pop_near(&mut near);
             if index.is_none() && wake.search(seat, searchers_max) {
@@ -39,6 +45,9 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
                 wake.found(seat);
             }
             let Some(index) = index else {
+                if naps && wake.nap(seat, NAP, closing) != Nap::None {
+                    continue;
+                }
                 wake.sleep(seat, None, || !ring.is_empty() || closing());
                 continue;
             };
@@ -91,6 +100,8 @@ fn check(slots: u32, tasks: u64, searchers_max: u32) {
 #[test]
 fn a_small_pool_runs_every_task_once_and_loses_no_wake_up() {
     for (slots, searchers_max) in [(1, 0), (1, 1), (4, 0), (4, 1), (4, 2)] {
-        check(slots, u64::from(ROUNDS / 10), searchers_max);
+        for naps in [false, true] {
+            check(slots, u64::from(ROUNDS / 10), searchers_max, naps);
+        }
     }
 }

@@ -2,6 +2,13 @@
 //!
 //! Each worker has a bit in `sleeping` and one in `searching`. Bits and not counters: when a worker
 //! dies, the supervisor clears its bits, and nothing else has to be put right.
+//!
+//! Who naps has neither: to producers it is at work. The bits of those are hints, and no wake-up
+//! depends on them.
+
+mod nap;
+
+pub(crate) use nap::Nap;
 
 use std::time::Duration;
 
@@ -12,12 +19,15 @@ use crate::sys::{futex_wait, futex_wake};
 /// 64 workers a word.
 pub(crate) const BED_WORDS: usize = 16;
 
-/// The bits of 64 workers. Both words are read at every push, so they share a cache line.
+/// The bits of 64 workers. The first two are read at every push, so they share a cache line.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Bed {
     sleeping: AtomicU64,
     searching: AtomicU64,
+    napping: AtomicU64,
+    /// Of all who take tasks, awake or not. Only a nap asks.
+    serving: AtomicU64,
 }
 
 /// Who was there when work was pushed.
@@ -65,9 +75,10 @@ impl<'c> Wake<'c> {
 
     /// How many workers are awake: running a task, searching, or starting.
     pub(crate) fn awake(&self, workers: u32) -> u32 {
-        let asleep: u32 =
-            self.beds.iter().map(|bed| bed.sleeping.load(Ordering::Relaxed).count_ones()).sum();
-        workers.saturating_sub(asleep)
+        let at_rest =
+            |bed: &Bed| bed.sleeping.load(Ordering::Relaxed) | bed.napping.load(Ordering::Relaxed);
+        let at_rest: u32 = self.beds.iter().map(|bed| at_rest(bed).count_ones()).sum();
+        workers.saturating_sub(at_rest)
     }
 
     /// Wakes the worker of a seat if it sleeps.
@@ -111,6 +122,7 @@ impl<'c> Wake<'c> {
             step!(parent "wake.all.searching");
             bed.sleeping.store(0, Ordering::SeqCst);
             step!(parent "wake.all.sleeping");
+            bed.napping.store(0, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
         for seat in 0..self.seats.len() {
@@ -184,6 +196,9 @@ impl<'c> Wake<'c> {
         step!(parent "forget.sleeping");
         bed.searching.fetch_and(mask, Ordering::SeqCst);
         step!(parent "forget.searching");
+        bed.napping.fetch_and(mask, Ordering::Relaxed);
+        bed.serving.fetch_and(mask, Ordering::Relaxed);
+        step!(parent "forget.hints");
     }
 
     /// Wakes whoever sits there. False: a bit without a seat, which only a worker gone wild sets.

@@ -212,6 +212,7 @@ impl Desk {
     /// when it is about to sleep on it, and pays for the attempt every time.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
         let (backlog, doze) = self.may_doze(false)?;
+        self.control().wake().end_nap();
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
         let outcome = self.try_outcome(index, generation);
@@ -226,6 +227,7 @@ impl Desk {
     /// tasks queued already, and loses nothing. False: few are queued.
     pub(super) fn doze_for_room(&self) -> bool {
         let Some((backlog, doze)) = self.may_doze(true) else { return false };
+        self.control().wake().end_nap();
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
         let _ = learn(|habits| habits.dozed(backlog, left));
@@ -257,12 +259,16 @@ impl Desk {
         let _ = learn(|habits| (habits.short_sleeps, habits.doze) = (0, DOZE_LEAST));
     }
 
-    /// Wakes a sleeper if the task still waits for a worker that says it searches: one that was
-    /// stopped while it searched would otherwise keep the task waiting.
+    /// If the task still waits for a worker, calls one that naps, and wakes a sleeper if one says
+    /// that it searches: one that was stopped meanwhile would otherwise keep the task waiting.
     fn rouse(&self, index: u32, generation: u32) {
-        let queued = self.phase(index, generation) == Phase::Queued;
-        if queued && self.control().wake().anyone_searches() {
-            self.control().wake().wake_one();
+        if self.phase(index, generation) != Phase::Queued {
+            return;
+        }
+        let wake = self.control().wake();
+        wake.end_nap();
+        if wake.anyone_searches() {
+            wake.wake_one();
         }
     }
 }

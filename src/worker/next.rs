@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::pace::{NAP_LEAST, NAP_MOST, Pace, are_too_many};
 use super::serve::Worker;
-use crate::control::Spin;
+use crate::control::{Nap, Spin};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{TICKS_A_US, ticks};
 
@@ -13,8 +14,8 @@ const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
 /// So many tasks in a row from slots that rise are a stream: who has fewer under way, and joins
 /// them all, gets the latest slot a second time.
 const STREAM: u32 = 32;
-/// How long the tasks of a stream gather, in spins: some 4 us on x86-64.
-const STREAM_PAUSES: u32 = 80;
+/// How long the tasks of a stream gather, by the processor's clock.
+const STREAM_TICKS: u64 = 3 * TICKS_A_US;
 
 /// What a worker does next.
 pub(super) enum Next {
@@ -38,17 +39,23 @@ pub(super) struct Search {
     /// That task's slot, and how many in a row came from higher ones.
     index: u32,
     rising: u32,
+    /// How many ids of tasks it has had.
+    taken: u64,
+    pace: Pace,
 }
 
 impl Search {
     pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
         let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
-        Self { spin, searchers_max, has_woken: false, slept: None, index: 0, rising: 0 }
+        let (pace, taken) = (Pace::default(), 0);
+        let (has_woken, slept, index, rising) = (false, None, 0, 0);
+        Self { spin, searchers_max, has_woken, slept, index, rising, taken, pace }
     }
 
     /// A task of this slot was run; somebody had to be woken at its end, or not.
     pub(super) fn note(&mut self, index: u32, has_woken: bool) {
         self.has_woken = has_woken;
+        self.taken += 1;
         self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
         self.index = index;
     }
@@ -74,7 +81,11 @@ impl Search {
     /// who takes each one at once has the submitter wait for every cache line.
     fn let_gather(&self) {
         if self.rising >= STREAM {
-            (0..STREAM_PAUSES).for_each(|_| std::hint::spin_loop());
+            let start = ticks();
+            // Wrapping: a clock that goes back ends it.
+            while ticks().wrapping_sub(start) < STREAM_TICKS {
+                std::hint::spin_loop();
+            }
         }
     }
 }
@@ -112,6 +123,10 @@ impl Worker {
             if leave.load(Ordering::SeqCst) != 0 {
                 return Next::Leave { idle: false };
             }
+            if self.nap() {
+                woken = true;
+                continue;
+            }
             if let Some(index) = self.search() {
                 return Next::Task(index);
             }
@@ -142,6 +157,44 @@ impl Worker {
                 return Next::Leave { idle: true };
             }
             woken = true;
+        }
+    }
+
+    /// Naps as long as others take short tasks one after the other, and are enough for them. True:
+    /// it has napped, and the ring is to be looked at.
+    fn nap(&mut self) -> bool {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        let Search { pace, taken, .. } = &mut self.search;
+        if !pace.lets_nap(ticks(), ring.popped(), *taken) {
+            return false;
+        }
+        let has_orders = || {
+            let leaves = self.control.seats()[self.seat].leave.load(Ordering::Relaxed) != 0;
+            let closes = self.control.header().closing.load(Ordering::Relaxed) != 0;
+            leaves || closes || self.local.has_release()
+        };
+        let mut time = NAP_LEAST;
+        loop {
+            match wake.nap(self.seat, time, has_orders) {
+                Nap::None => return false,
+                Nap::Called => {
+                    pace.was_wanted(ticks());
+                    return true;
+                }
+                Nap::Over => {}
+            }
+            let now = ticks();
+            let Some(pace_ticks) = pace.look(now, ring.popped(), *taken) else { return true };
+            if are_too_many(ring.backlog(), pace_ticks) {
+                pace.was_wanted(now);
+                // So may others be that nap.
+                wake.end_nap();
+                return true;
+            }
+            if time == NAP_MOST {
+                pace.was_not();
+            }
+            time = (time * 2).min(NAP_MOST);
         }
     }
 

@@ -247,11 +247,13 @@ impl Worker {
         step!(worker "start.done");
         self.tie.tell(&FromWorker::Ready);
         step!(worker "start.ready");
+        self.control.wake().enter(self.seat);
         loop {
             match self.next() {
                 Next::Task(index) => self.run(index),
                 Next::Close => return Ok(()),
                 Next::Leave { idle } => {
+                    self.control.wake().leave(self.seat);
                     self.tie.tell(&FromWorker::Leaving { idle });
                     step!(worker "leave.told");
                     return Ok(());

@@ -57,8 +57,8 @@ pub struct Segment {
 pub const TAIL: usize = 128;
 pub const HEAD: usize = 256;
 pub const BEDS: usize = 384;
-pub const GATE: usize = 640;
-pub const CURSORS: usize = 768;
+pub const GATE: usize = 896;
+pub const CURSORS: usize = 1024;
 pub const SEATS: usize = CURSORS + 32 * 128;
 pub const SEAT_BYTES: usize = 1408;
 pub const CELLS: usize = SEATS + WORKERS * SEAT_BYTES;
@@ -120,6 +120,8 @@ impl Segment {
             "hints" => (TAIL, HEAD + 8 - TAIL),
             "sleeping" => (BEDS, 8),
             "searching" => (BEDS + 8, 8),
+            "napping" => (BEDS + 16, 8),
+            "serving" => (BEDS + 24, 8),
             "beds" => (BEDS, GATE - BEDS),
             "cursors" => (CURSORS, SEATS - CURSORS),
             "waiting" => (GATE, 4),

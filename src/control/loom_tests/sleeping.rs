@@ -1,5 +1,7 @@
 //! Workers that search and sleep: no task waits while one of them could run it.
 
+use std::time::Duration;
+
 use loom::thread;
 
 use super::{SOME, Table, check};
@@ -23,6 +25,28 @@ fn no_work_is_left_with_everybody_asleep() {
             workers.into_iter().for_each(|worker| worker.join().expect("worker"));
         });
     }
+}
+
+/// The call that ends a nap may come when its worker sleeps by then, or is about to.
+#[test]
+fn a_late_call_to_one_who_naps_takes_no_wake_up_away() {
+    check(SOME, || {
+        let table = Table::new(1, 2);
+        // Beside another one, which is at work.
+        (0..2).for_each(|seat| table.wake().enter(seat));
+        let worker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let _ = table.wake().nap(0, Duration::ZERO, || false);
+                table.work(0);
+            })
+        };
+        table.wake().end_nap();
+        table.post(0);
+        assert_eq!(table.join(0), Ending::Done);
+        table.close();
+        worker.join().expect("worker");
+    });
 }
 
 /// Two tasks came while one worker searched and the other slept, and the search found neither: who

@@ -1,12 +1,17 @@
 //! Sleeping and waking: the gate, the bell, the workers' beds, and what is released.
 
 use std::thread;
+use std::time::Duration;
 
-use super::super::Control;
 use super::super::gate::Gate;
 use super::super::release::{RELEASE_CELLS, Releases};
+use super::super::wake::Wake;
+use super::super::{Control, Nap, Notice};
 use super::ROUNDS;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// No test waits so long.
+const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn submitters_that_sleep_are_woken_by_the_next_end() {
@@ -76,6 +81,77 @@ fn a_sleeper_is_woken_once() {
             false
         });
     }
+}
+
+#[test]
+fn who_naps_is_left_alone_by_producers_until_it_is_called() {
+    let control = Control::on_heap(1, 70);
+    let wake = control.wake();
+    [0, 3, 69].into_iter().for_each(|seat| wake.enter(seat));
+    for caller in [Wake::end_nap, Wake::wake_all, |wake: &Wake<'_>| wake.leave(3)] {
+        let nap = wake.nap(69, LONG, || {
+            assert_eq!(wake.notify(), Notice::Nobody);
+            assert_eq!((wake.awake(3), wake.anyone_searches()), (2, false));
+            caller(&wake);
+            assert_eq!(wake.awake(3), 3);
+            false
+        });
+        assert_eq!(nap, Nap::Called);
+    }
+    assert_eq!(wake.nap(69, Duration::from_micros(1), || false), Nap::Over);
+    assert_eq!(wake.nap(69, LONG, || true), Nap::None);
+    assert_eq!(wake.awake(3), 3);
+}
+
+#[test]
+fn a_call_is_for_one_who_naps() {
+    let control = Control::on_heap(1, 3);
+    let wake = control.wake();
+    (0..3).for_each(|seat| wake.enter(seat));
+    let nap = wake.nap(2, LONG, || {
+        let nap = wake.nap(0, LONG, || {
+            wake.end_nap();
+            assert_eq!(wake.awake(3), 2, "the other naps on");
+            false
+        });
+        assert_eq!(nap, Nap::Called);
+        wake.end_nap();
+        wake.end_nap();
+        false
+    });
+    assert_eq!(nap, Nap::Called);
+}
+
+#[test]
+fn the_last_who_takes_tasks_does_not_nap() {
+    let control = Control::on_heap(1, 70);
+    let wake = control.wake();
+    let may_nap = |seat| {
+        let mut asked = false;
+        let nap = wake.nap(seat, LONG, || {
+            asked = true;
+            true
+        });
+        assert_eq!((nap, wake.awake(70)), (Nap::None, 70));
+        asked
+    };
+    wake.enter(69);
+    assert!(!may_nap(69), "it is alone");
+    wake.enter(1);
+    assert!(may_nap(69) && may_nap(1));
+    let nap = wake.nap(69, LONG, || {
+        let nap = wake.nap(1, LONG, || panic!("the other naps"));
+        assert_eq!(nap, Nap::None);
+        true
+    });
+    assert_eq!(nap, Nap::None);
+    // One who sleeps is called by the next push.
+    wake.sleep(1, None, || {
+        assert_eq!(wake.nap(69, Duration::from_micros(1), || false), Nap::Over);
+        true
+    });
+    wake.forget(1);
+    assert!(!may_nap(69), "the other is dead");
 }
 
 #[test]

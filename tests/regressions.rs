@@ -290,3 +290,39 @@ fn who_runs_too_long_in_one_thread_gets_the_news_himself() {
         }
     });
 }
+
+fn fails(length: u64) -> u64 {
+    panic!("{}", "x".repeat(length as usize));
+}
+
+/// One worker that sleeps at once, and says of a failure no more than its message; so many slots
+/// that none is used twice.
+fn executor_of_short_accounts() -> Executor {
+    let builder = Executor::builder().workers(1).spin(Duration::ZERO).task_slots(1 << 16);
+    builder.env("RUST_BACKTRACE", "0").build().unwrap()
+}
+
+/// What a task says of its failure lay in its worker's memory if it was to return a number and its
+/// handle was dropped, until another task came by its slot.
+#[test]
+fn failures_that_nobody_asks_for_take_no_more_memory_than_they_must() {
+    let executor = executor_of_short_accounts();
+    let grows = |late: bool| {
+        let before = executor.stats().held_bytes;
+        let tasks = (0..400).map(|_| executor.submit(fails, (3000u64,)).unwrap());
+        if late {
+            // They have failed when their handles go.
+            let tasks: Vec<_> = tasks.collect();
+            assert_eq!(executor.submit(one, ()).unwrap().join().unwrap(), 1);
+            drop(tasks);
+        } else {
+            tasks.for_each(drop);
+        }
+        assert_eq!(executor.submit(one, ()).unwrap().join().unwrap(), 1);
+        executor.stats().held_bytes > before
+    };
+    for late in [false, true] {
+        // The supervisor may be late itself, and not all the time.
+        assert!((0..60).any(|_| !grows(late)), "late: {late}");
+    }
+}

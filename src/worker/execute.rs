@@ -15,8 +15,8 @@ use crate::memory::{Place, resolve};
 use crate::sys::{Image, futex_wake};
 use crate::task::{Frame, ResultBytes, Run, Trampoline, encode_report, guard};
 
-/// What a task that failed says of it, up to this length, may lie in memory until its slot is used
-/// again. To have the supervisor look after each took a third more than the failing itself.
+/// What a task that failed says of it, up to this length, may lie in memory until its worker has
+/// nothing to do. To have the supervisor look after each took a third more than the failing itself.
 const ACCOUNT_BYTES: u64 = 4096;
 
 /// A popped slot, to be claimed and run.
@@ -32,6 +32,9 @@ pub(super) struct Ran {
     pub(super) tasks: u64,
     /// Somebody slept until the end.
     pub(super) has_woken: bool,
+    /// It has left memory that perhaps nobody will ask for, and of which the supervisor is to be
+    /// told when there is time.
+    pub(super) owes_ring: bool,
 }
 
 /// Inline arguments: a copy, since others can write to the slot, aligned as a block is.
@@ -82,7 +85,7 @@ impl Job<'_> {
         let finished = running.finish(ending, &place);
         if finished.doomed {
             self.worker.bear_doom(self.slot, &place);
-            return Ran { tasks, has_woken: false };
+            return Ran { tasks, ..Ran::default() };
         }
         if finished.wake {
             futex_wake(self.slot.futex(), u32::MAX);
@@ -90,9 +93,9 @@ impl Job<'_> {
         }
         // Detached only just before its end, it has left memory that nobody will ask for. So may
         // one that was to return a number and failed: of those, the parent alone knows.
-        let is_long = ending == Ending::Failed && place.len > ACCOUNT_BYTES;
-        let may_be_unasked_for = finished.detached || is_long;
-        if finished.ring || may_be_unasked_for && place.holds_memory() {
+        let has_failed = ending == Ending::Failed && place.holds_memory();
+        let is_long = has_failed && place.len > ACCOUNT_BYTES;
+        if finished.ring || is_long || finished.detached && place.holds_memory() {
             self.worker.bell.ring();
         }
         step!(worker "task.told");
@@ -104,7 +107,7 @@ impl Job<'_> {
         if self.worker.tie.is_process() {
             lifeline::forget_old_heaps();
         }
-        Ran { tasks, has_woken: finished.wake }
+        Ran { tasks, has_woken: finished.wake, owes_ring: has_failed && !is_long }
     }
 }
 

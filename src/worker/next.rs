@@ -137,6 +137,9 @@ impl Worker {
                 (woken, self.near) = (true, 0);
                 continue;
             }
+            if std::mem::take(&mut self.owes_ring) {
+                self.bell.ring();
+            }
             self.reclaim();
             self.local.heap().trim();
             let left = match self.terms.idle {

@@ -45,6 +45,8 @@ pub(super) struct Worker {
     pub(super) search: Search,
     /// How far this worker has come in the ring.
     pub(super) near: u64,
+    /// The supervisor is to look around before this worker sleeps.
+    pub(super) owes_ring: bool,
     /// The executor measures how long tasks wait and run.
     pub(super) is_timed: bool,
     start: Option<(u64, Place)>,
@@ -223,6 +225,7 @@ impl Worker {
             args_heap: hello.args_heap,
             search: Search::new(hello.spin_ns, hello.searchers_max as u32),
             near: 0,
+            owes_ring: false,
             is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),
             terms: Terms { tasks_left: None, memory: None, idle: None },
@@ -270,8 +273,9 @@ impl Worker {
     fn run(&mut self, index: u32) {
         // The ring lies in memory that a worker gone wild may write.
         let Some(slot) = self.control.slots().get(index as usize) else { return };
-        let Ran { tasks, has_woken } = Job { worker: self, slot }.run();
+        let Ran { tasks, has_woken, owes_ring } = Job { worker: self, slot }.run();
         self.search.note(index, has_woken);
+        self.owes_ring |= owes_ring;
         if let Some(left) = &mut self.terms.tasks_left {
             *left = left.saturating_sub(tasks);
         }

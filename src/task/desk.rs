@@ -218,8 +218,8 @@ impl Desk {
     ///
     /// The supervisor wants to hear of that end only if it gives memory back. Else the slot is
     /// there for whoever submits a task, as others are whose tasks have ended. Of one that holds no
-    /// memory in any case, the slot is not even looked at: a worker may be at it. (If it fails with
-    /// more than 4 KiB to say the worker rings, whoever asks for that.)
+    /// memory in any case, the slot is not even looked at: a worker may be at it. (If it fails, the
+    /// worker rings whoever asks for that: at once after a long account, else before it sleeps.)
     pub(crate) fn detach(&self, index: u32, generation: u32) {
         if !self.has_caller() && self.ledger.abandon(index as usize, generation) {
             return;

@@ -170,7 +170,12 @@ impl LocalHeap {
             }
         }
         self.head.store(head, Ordering::Relaxed);
-        seat.backlog.load(Ordering::Acquire) != 0
+        self.has_backlog()
+    }
+
+    /// Tells whether the parent holds releases that did not fit. One load.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.control.seats()[self.seat].backlog.load(Ordering::Acquire) != 0
     }
 
     /// Tells whether the parent has released something. One load.

@@ -169,16 +169,9 @@ impl RemoteHeap {
         }
     }
 
-    /// Supervisor: hands over releases that did not fit before. If there are more, wakes the worker
-    /// to take these: asleep, it would leave all of them until there are tasks.
+    /// Supervisor: hands over releases that did not fit before.
     pub(crate) fn flush(&self) {
-        let mut state = lock(&self.state);
-        self.flush_locked(&mut state);
-        let wants_room = state.alive && !state.backlog.is_empty();
-        drop(state);
-        if wants_room {
-            self.control.wake().wake_seat(self.seat);
-        }
+        self.flush_locked(&mut lock(&self.state));
     }
 
     /// The worker is dead: what is leased is the parent's to account for from now on.

@@ -304,14 +304,14 @@ impl Worker {
     pub(super) fn count_finished(&self, tasks: u64) {
         self.add(&self.seat().finished, tasks);
         step!(worker "task.counted");
-        if self.local.has_release() {
-            self.reclaim();
-        }
+        self.reclaim();
     }
 
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
+    ///
+    /// A task that allocated memory may have taken back all that fitted, and has asked for no more.
     pub(super) fn reclaim(&self) {
-        if self.local.has_release() && self.local.reclaim() {
+        if (self.local.has_release() || self.local.has_backlog()) && self.local.reclaim() {
             self.bell.ring();
         }
     }

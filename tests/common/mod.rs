@@ -6,11 +6,13 @@ pub mod footprint;
 pub mod process;
 
 use std::fs;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,6 +142,18 @@ pub struct Flag(Receiver<()>);
 impl Flag {
     pub fn wait(&self) {
         self.0.recv_timeout(DEADLINE).expect("the waker is woken in time");
+    }
+}
+
+/// Waits for a future as an executor of futures does.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        let (waker, woken) = flag_waker();
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => woken.wait(),
+        }
     }
 }
 

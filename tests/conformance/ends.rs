@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use wharf::{Backend, Executor, SubmitError, TaskError, TaskHandle, TaskOptions, TrySubmitError};
 
-use crate::common::{DEADLINE, Gate, flag_waker, wait_until};
+use crate::common::{DEADLINE, Gate, block_on, flag_waker, wait_until};
 use crate::{builder, executor};
 
 /// Bytes of a value with blocks of its own. Decoding is slow where nothing is optimized.
@@ -20,18 +20,6 @@ fn square(n: u64) -> u64 {
 
 fn bytes(n: u64) -> Vec<u8> {
     vec![1; n as usize]
-}
-
-/// Waits for a future as an executor of futures does.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        let (waker, woken) = flag_waker();
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => woken.wait(),
-        }
-    }
 }
 
 /// Polls until the task has ended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use wharf::{Death, Executor, Returnable, TaskError, TaskHandle};
 
-use crate::common::flag_waker;
+use crate::common::{block_on, flag_waker};
 use crate::kinds::{kept, sum};
 use crate::watch::{CANCELLED, Count, DIED, DROPPED, PANICKED, RIGHT, fail};
 
@@ -152,15 +152,5 @@ fn join_by_and_by<R: Returnable>(mut handle: TaskHandle<R>) -> Result<R, TaskErr
             Ok(outcome) => return outcome,
             Err(handle) => handle,
         };
-    }
-}
-
-fn block_on<R: Returnable>(mut handle: TaskHandle<R>) -> Result<R, TaskError> {
-    loop {
-        let (waker, woken) = flag_waker();
-        match Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(outcome) => return outcome,
-            Poll::Pending => woken.wait(),
-        }
     }
 }

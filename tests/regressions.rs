@@ -327,3 +327,22 @@ fn failures_that_nobody_asks_for_take_no_more_memory_than_they_must() {
         assert!(held_bytes < 20 * TASKS * ACCOUNT_BYTES, "late: {is_late}, {held_bytes}");
     }
 }
+
+/// A worker that was woken to take memory back, and found more than fits at a time, had asked for
+/// the rest when it fell asleep, and did not hear of it until there was a task.
+#[test]
+fn who_is_woken_to_take_back_memory_takes_back_all_of_it() {
+    fn make(n: u64) -> Result<Array<u8>, ShareError> {
+        wharf::array::<u8>(n as usize).map(wharf::ArrayMut::freeze)
+    }
+    let builder = Executor::builder().workers(1).spin(Duration::ZERO).retain_memory(0);
+    let executor = builder.build().unwrap();
+    for _ in 0..20 {
+        let tasks: Vec<_> =
+            (0..1000).map(|_| executor.submit(make, (1u64 << 16,)).unwrap()).collect();
+        let arrays: Vec<_> = tasks.into_iter().map(|task| task.join().unwrap().unwrap()).collect();
+        assert!(executor.stats().held_bytes >= 1000 << 16);
+        drop(arrays);
+        wait_until("all memory was given back", || executor.stats().held_bytes == 0);
+    }
+}

@@ -169,9 +169,16 @@ impl RemoteHeap {
         }
     }
 
-    /// Supervisor: hands over releases that did not fit before.
+    /// Supervisor: hands over releases that did not fit before. The worker that has asked for them
+    /// may be asleep by now, and would keep their memory until there are tasks.
     pub(crate) fn flush(&self) {
-        self.flush_locked(&mut lock(&self.state));
+        let mut state = lock(&self.state);
+        let did_not_fit = !state.backlog.is_empty();
+        self.flush_locked(&mut state);
+        drop(state);
+        if did_not_fit {
+            self.control.wake().wake_seat(self.seat);
+        }
     }
 
     /// The worker is dead: what is leased is the parent's to account for from now on.

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use common::host::cpu_seconds;
 use common::peer::{Mode, Peer, was_started_again};
 use common::{Floor, Latency, Summary, Table, Unit};
-use common::{executor, in_turns, is_full, latency, timed, wants};
+use common::{executor, in_turns, is_full, latency, latency_after, timed, wants};
 use crossbeam_utils::CachePadded;
 use wharf::{Executor, Returnable, TaskHandle};
 
 /// How long everybody is left alone before a call that finds them asleep.
 const IDLE: Duration = Duration::from_millis(1);
+/// How long the caller works between its calls, where it does.
+const WORK: Duration = Duration::from_micros(100);
 /// How many tasks are under way in the throughput with a window.
 const WINDOW: usize = 1000;
 /// How long to wait for the count of finished tasks, which follows their ends.
@@ -66,12 +68,20 @@ fn round(warm_up: usize, calls: usize, pause: Duration, call: &mut dyn FnMut()) 
     latency(calls, pause, call)
 }
 
+/// Keeps the caller's core busy, as a program does that computes between its tasks.
+fn work() {
+    let start = Instant::now();
+    while start.elapsed() < WORK {
+        std::hint::spin_loop();
+    }
+}
+
 fn round_trips(table: &mut Table) {
     let usual = executor(|builder| builder);
     let sleepy = executor(|builder| builder.spin(Duration::ZERO));
     let [mut one, mut two] = [Peer::start(), Peer::start()];
-    let (rounds, calls, sleeps, idles) =
-        if is_full() { (11, 20_000, 3000, 150) } else { (2, 100, 20, 3) };
+    let (rounds, calls, sleeps, idles, busies) =
+        if is_full() { (11, 20_000, 3000, 150, 1000) } else { (2, 100, 20, 3, 10) };
 
     let awake = in_turns(
         rounds,
@@ -91,6 +101,18 @@ fn round_trips(table: &mut Table) {
         }],
     );
     beside(table, "round trip after 1 ms idle", &idle, &["futex"], Floor::RatioAtMost(1.15));
+
+    let busy = in_turns(
+        rounds,
+        &mut [
+            &mut || latency_after(busies, work, || call(&usual)),
+            &mut || one.round(Mode::Futex, |trip| latency_after(busies, work, trip)),
+            &mut || two.round(Mode::SpinThenFutex, |trip| latency_after(busies, work, trip)),
+        ],
+    );
+    let names = ["futex", "spin 20 us then futex"];
+    let what = "round trip after 100 us of the caller's work";
+    beside(table, what, &busy, &names, Floor::RatioAtMost(1.15));
 
     let asleep = in_turns(
         rounds,

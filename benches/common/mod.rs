@@ -97,12 +97,20 @@ pub struct Latency {
 
 /// Times `calls` single calls, after a pause each.
 #[expect(clippy::disallowed_methods, reason = "the pause is what makes everybody fall asleep")]
-pub fn latency(calls: usize, pause: Duration, mut call: impl FnMut()) -> Latency {
+pub fn latency(calls: usize, pause: Duration, call: impl FnMut()) -> Latency {
+    let sleep = || {
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    };
+    latency_after(calls, sleep, call)
+}
+
+/// Times `calls` single calls, each after something that is not timed.
+pub fn latency_after(calls: usize, mut before: impl FnMut(), mut call: impl FnMut()) -> Latency {
     let mut times: Vec<f64> = (0..calls)
         .map(|_| {
-            if !pause.is_zero() {
-                std::thread::sleep(pause);
-            }
+            before();
             timed(&mut call).0
         })
         .collect();

@@ -33,7 +33,9 @@ use super::outcome::{Loss, OVERWRITTEN, Outcome};
 use crate::archive::Encoded;
 use crate::control::{Bell, Control, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, RemoteHeap};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, lock,
+};
 
 /// Everything that submitting and joining need. Lives until the last handle is gone.
 #[derive(Debug)]
@@ -61,8 +63,9 @@ pub(crate) struct Desk {
     workers: AtomicU32,
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
-    /// The slot that was pushed last, if a worker had to be woken for it.
-    woken: AtomicU32,
+    /// The slot that was pushed last, if a worker had to be woken for it, and from bit 32 on
+    /// whether that one is on another core.
+    woken: AtomicU64,
     /// How many threads sleep on a slot, or are about to.
     pub(super) sleepers: AtomicU32,
     cores: u32,
@@ -125,7 +128,7 @@ impl Desk {
             cursor: AtomicUsize::new(0),
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
-            woken: AtomicU32::new(queue::NOBODY),
+            woken: AtomicU64::new(queue::NOBODY.into()),
             sleepers: AtomicU32::new(0),
             cores,
             calling: OnceLock::new(),

@@ -15,9 +15,9 @@ const SPIN_MOST: Duration = Duration::from_micros(50);
 /// The shortest: it spins only where a core is free and a worker is awake, so a try costs little.
 const SPIN_LEAST: Duration = Duration::from_micros(4);
 
-/// How long a caller spins that had to wake a worker, and was itself woken just before. On another
-/// core a worker wakes up in some 50 us here; two who sleep in turns go on with that for ever, if
-/// none of them waits for the other awake.
+/// How long a caller spins that had to wake a worker on another core, or was itself woken just
+/// before. On another core a worker wakes up in some 50 us here, and so would its caller; two who
+/// sleep in turns go on with that for ever, if none of them waits for the other awake.
 const WAKING_MOST: Duration = Duration::from_micros(120);
 /// A task that is waited for so soon after another, by the processor's clock, is one of many in a
 /// row.
@@ -75,6 +75,13 @@ impl Habits {
         self.slept_until = Some(now);
     }
 
+    /// Tells whether to spin for a task whose worker was woken, on another core or perhaps not.
+    fn may_wait_awake(&mut self, is_far: bool) -> bool {
+        let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
+        let in_a_row = self.slept_until.take().is_some_and(is_recent);
+        is_far || in_a_row
+    }
+
     /// Learns from a doze during which the backlog went from `before` to `after`.
     fn dozed(&mut self, before: u64, after: u64) {
         let doze = if before.saturating_sub(after) <= before / DOZE_SHARE {
@@ -98,6 +105,7 @@ impl Desk {
             // Collecting it would take it from the process whose task it is.
             return Some(Outcome::lost(Loss::Forked));
         }
+        let is_woken_far = self.is_woken_far(index);
         match self.phase(index, generation) {
             Phase::Finished | Phase::Gone => {
                 // A worker gone wild may have made it a running task again in between.
@@ -109,8 +117,8 @@ impl Desk {
                 self.detach(index, generation);
                 return Some(Outcome::lost(Loss::Nested));
             }
-            Phase::Queued if self.was_woken_for(index) => {
-                if let Some(outcome) = self.spin_while_waking(index, generation) {
+            Phase::Queued if let Some(is_far) = is_woken_far => {
+                if let Some(outcome) = self.spin_while_waking(index, generation, is_far) {
                     return Some(outcome);
                 }
             }
@@ -193,14 +201,13 @@ impl Desk {
     }
 
     /// A worker was woken for the task, and may be put on this very core: then spinning keeps it
-    /// away. On a core of its own it takes its time, and among many tasks in a row the next ones
-    /// find it awake if this thread is so, too.
-    fn spin_while_waking(&self, index: u32, generation: u32) -> Option<Outcome> {
+    /// away. On a core of its own it takes its time, and this thread would as much. Among many
+    /// tasks in a row the next ones find it awake if this thread is so, too.
+    fn spin_while_waking(&self, index: u32, generation: u32, is_far: bool) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        learn(|Habits { waking, slept_until, .. }| {
-            let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
-            let in_a_row = slept_until.take().is_some_and(is_recent);
-            (in_a_row && self.has_idle_core() && waking.pays()).then(|| waking.until(done))?
+        learn(|habits| {
+            let spins = habits.may_wait_awake(is_far) && self.has_idle_core();
+            (spins && habits.waking.pays()).then(|| habits.waking.until(done))?
         })??;
         self.try_outcome(index, generation)
     }
@@ -281,6 +288,18 @@ fn learn<T>(from: impl FnOnce(&mut Habits) -> T) -> Option<T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    /// A caller that computes between its tasks keeps its core busy, so the worker wakes up on
+    /// another one. Both slept in turns, 70 us a task, where one of the two wake-ups would do.
+    #[test]
+    fn who_woke_a_worker_on_another_core_waits_for_it_awake() {
+        let mut habits = Habits::new();
+        assert!(habits.may_wait_awake(true) && habits.may_wait_awake(true));
+        assert!(!habits.may_wait_awake(false), "it may be on this very core");
+        habits.slept(ticks());
+        assert!(habits.may_wait_awake(false), "this is one task of many in a row");
+        assert!(!habits.may_wait_awake(false));
+    }
 
     #[test]
     fn who_dozes_sleeps_for_longer_only_while_the_queue_stays_long() {

@@ -17,7 +17,10 @@ impl Desk {
             self.spoil();
         }
         let notice = self.control.wake().notify();
-        let woken = if notice == Notice::Woken { index } else { NOBODY };
+        let woken = match notice {
+            Notice::Woken { is_far } => u64::from(is_far) << 32 | u64::from(index),
+            _ => NOBODY.into(),
+        };
         if self.woken.load(Ordering::Relaxed) != woken {
             self.woken.store(woken, Ordering::Relaxed);
         }
@@ -28,9 +31,10 @@ impl Desk {
     }
 
     /// Tells whether a worker had to be woken for the task in this slot, the latest one that was
-    /// pushed. A hint.
-    pub(crate) fn was_woken_for(&self, index: u32) -> bool {
-        self.woken.load(Ordering::Relaxed) == index
+    /// pushed, and if so, whether that one is on another core. A hint.
+    pub(crate) fn is_woken_far(&self, index: u32) -> Option<bool> {
+        let woken = self.woken.load(Ordering::Relaxed);
+        (woken as u32 == index).then_some(woken >> 32 != 0)
     }
 
     /// Tells whether a task waits in the slot for a worker.

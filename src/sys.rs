@@ -24,7 +24,7 @@ pub(crate) use event::{EventFd, Interest, poll};
 #[cfg(all(test, loom))]
 pub(crate) use futex::kill_sleepers;
 pub(crate) use futex::{Word, futex_wait, futex_wake};
-pub(crate) use huge::{HUGE_BYTES, collapse, is_aligned};
+pub(crate) use huge::{HUGE_BYTES, collapse, is_aligned, populate};
 pub(crate) use image::Image;
 pub(crate) use limits::{
     OwnMemory, available_memory, check_space, has_room_for, reservation_limit,

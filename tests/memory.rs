@@ -269,6 +269,39 @@ fn memory_is_the_same_on_pages_of_either_size() {
     }
 }
 
+/// How often this thread had to wait for a page that was there already, so far.
+fn minor_faults() -> i64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to as many bytes as the system fills in.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) }, 0);
+    // SAFETY: zeros are a value of this struct, too.
+    unsafe { usage.assume_init() }.ru_minflt
+}
+
+/// Each page of 4 KiB of a first value was found when it was written, 256 faults a MiB.
+#[test]
+fn the_pages_of_new_memory_are_found_at_once() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux");
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(5), Some(14)) {
+        eprintln!("skipped: Linux {release} finds pages one by one");
+        return;
+    }
+    let executor = Executor::builder().workers(1).build().unwrap();
+    // Without a whole huge page, and with a rest on either side of one at least.
+    for len in [1 << 17, (1 << 18) - 1, (1 << 18) + (1 << 17), (5 << 18) - 3] {
+        let mut array = executor.array_for_overwrite::<u64>(len).unwrap();
+        if len > 1 << 18 && huge_kilobytes(array.as_ptr().addr()) == 0 {
+            eprintln!("skipped: this system gives no huge pages for shared memory");
+            continue;
+        }
+        let before = minor_faults();
+        array.fill(1);
+        let faults = minor_faults() - before;
+        assert!(faults < 32, "{faults} faults for {len} numbers");
+    }
+}
+
 #[test]
 fn an_array_for_overwriting_is_left_as_its_memory_was() {
     const LEN: usize = 1 << 16;

@@ -130,23 +130,40 @@ impl Peer {
     /// Begins a round: both sides wait by `mode` until `body` has ended. It gets a function that
     /// makes one round trip.
     pub fn round<R>(&mut self, mode: Mode, body: impl FnOnce(&mut dyn FnMut()) -> R) -> R {
-        self.rounds += 1;
+        Self::round_of([self], mode, body)
+    }
+
+    /// As [`Peer::round`], of several: each is asked before the first answer is waited for.
+    pub fn round_of<const N: usize, R>(
+        mut peers: [&mut Self; N],
+        mode: Mode,
+        body: impl FnOnce(&mut dyn FnMut()) -> R,
+    ) -> R {
         let code = MODES.iter().position(|&known| known == mode).unwrap_or(0) as u32;
-        let cells = self.cabin.cells();
-        cells.order.post(Mode::Futex, self.rounds << 2 | code);
-        let mut number = self.number;
-        let result = body(&mut || number = ask(cells, mode, number, (number & !LAST) + 1));
-        self.number = ask(cells, mode, number, ((number & !LAST) + 1) | LAST);
+        for peer in &mut peers {
+            peer.rounds += 1;
+            peer.cabin.cells().order.post(Mode::Futex, peer.rounds << 2 | code);
+        }
+        let mut numbers = peers.each_ref().map(|peer| peer.number);
+        let cells = peers.each_ref().map(|peer| peer.cabin.cells());
+        let result = body(&mut || ask(&cells, mode, &mut numbers, 0));
+        ask(&cells, mode, &mut numbers, LAST);
+        peers.iter_mut().zip(numbers).for_each(|(peer, number)| peer.number = number);
         result
     }
 }
 
-/// Asks one question; the answer is the question.
-fn ask(cells: &Cells, mode: Mode, before: u32, question: u32) -> u32 {
-    cells.ask.post(mode, question);
-    let answer = cells.answer.wait(mode, before);
-    assert_eq!(answer, question, "the peer answers what it is asked");
-    answer
+/// Asks each one question; the answer is the question. The numbers are those of the latest.
+fn ask(cells: &[&Cells], mode: Mode, numbers: &mut [u32], last: u32) {
+    let next = |number: u32| ((number & !LAST) + 1) | last;
+    for (cells, number) in cells.iter().zip(&*numbers) {
+        cells.ask.post(mode, next(*number));
+    }
+    for (cells, number) in cells.iter().zip(numbers) {
+        let answer = cells.answer.wait(mode, *number);
+        assert_eq!(answer, next(*number), "the peer answers what it is asked");
+        *number = answer;
+    }
 }
 
 impl Drop for Peer {

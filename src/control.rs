@@ -27,7 +27,7 @@ pub(crate) use layout::{
 };
 pub(crate) use message::{FromParent, FromWorker, Hello, NAME_BYTES_MAX, NO_CODE};
 pub(crate) use release::Releases;
-pub(crate) use ring::Full;
+pub(crate) use ring::{Full, Reader};
 pub(crate) use slot::{
     Claim, Collected, Draft, Ending, NOTED_ARGS_WORDS, Phase, Plain, ResultPlace, Running,
     SPAN_MAX, Slot, Span,

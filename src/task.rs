@@ -11,6 +11,7 @@ mod frame;
 mod function;
 #[cfg(any(all(test, not(loom)), fuzzing))]
 pub mod fuzzing;
+mod gather;
 mod guard;
 mod handle;
 mod options;

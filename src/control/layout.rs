@@ -10,7 +10,7 @@ use memmap2::MmapRaw;
 use super::cursor::{CURSORS, Cursor};
 use super::gate::Gate;
 use super::release::RELEASE_CELLS;
-use super::ring::Ring;
+use super::ring::{Front, Ring};
 use super::slot::Slot;
 use super::wake::{BED_WORDS, Bed, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -41,8 +41,8 @@ pub(crate) struct Header {
     /// Not 0: workers leave when the ring is empty.
     pub(crate) closing: AtomicU32,
     _spare: AtomicU32,
-    pub(crate) tail: CachePadded<AtomicU64>,
-    pub(crate) head: CachePadded<AtomicU64>,
+    tail: CachePadded<AtomicU64>,
+    front: CachePadded<Front>,
     pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
     pub(crate) gate: CachePadded<Gate>,
     cursors: [CachePadded<AtomicU64>; CURSORS],
@@ -280,7 +280,7 @@ impl Control {
 
     pub(crate) fn ring(&self) -> Ring<'_> {
         let cells = self.array::<AtomicU64>(self.shape.cells_at, self.shape.cells);
-        Ring::over(cells, &self.header().head, &self.header().tail)
+        Ring::over(cells, &self.header().front, &self.header().tail)
     }
 
     pub(crate) fn wake(&self) -> Wake<'_> {

@@ -8,6 +8,7 @@ mod leaving;
 mod loops;
 mod sleeping;
 mod span;
+mod stretches;
 
 use loom::model::Builder;
 use loom::thread;
@@ -16,7 +17,7 @@ use super::INLINE_ARGS_WORDS;
 use super::gate::Gate;
 use super::layout::Seat;
 use super::release::Releases;
-use super::ring::Ring;
+use super::ring::{Front, Reader, Ring};
 use super::slot::{Claim, Ending, Phase, ResultPlace, Slot};
 use super::wake::{Bed, Wake};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
@@ -39,7 +40,7 @@ fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 /// What a control segment holds, with as little of everything as a model can have.
 struct Table {
     cells: Vec<AtomicU64>,
-    head: AtomicU64,
+    front: Front,
     tail: AtomicU64,
     beds: [Bed; 1],
     seats: Vec<Seat>,
@@ -52,7 +53,7 @@ impl Table {
     fn new(slots: usize, seats: usize) -> Arc<Self> {
         Arc::new(Self {
             cells: (0..slots * 2).map(|_| AtomicU64::default()).collect(),
-            head: AtomicU64::default(),
+            front: Front::default(),
             tail: AtomicU64::default(),
             beds: [Bed::default()],
             seats: (0..seats).map(|_| Seat::default()).collect(),
@@ -63,7 +64,7 @@ impl Table {
     }
 
     fn ring(&self) -> Ring<'_> {
-        Ring::over(&self.cells, &self.head, &self.tail)
+        Ring::over(&self.cells, &self.front, &self.tail)
     }
 
     fn wake(&self) -> Wake<'_> {
@@ -95,9 +96,9 @@ impl Table {
     fn next(&self, seat: usize) -> Option<u32> {
         let (ring, wake) = (self.ring(), self.wake());
         let closing = || self.closing.load(Ordering::SeqCst) != 0;
-        let (mut woken, mut near) = (false, 0);
+        let (mut woken, mut reader) = (false, Reader::default());
         loop {
-            if let Some(index) = ring.pop_near(&mut near) {
+            if let Some(index) = ring.pop_near(&mut reader) {
                 if woken && !ring.is_empty() {
                     wake.notify();
                 }
@@ -107,7 +108,7 @@ impl Table {
                 return None;
             }
             if wake.search(seat, 1) {
-                let found = ring.pop_near(&mut near);
+                let found = ring.pop_near(&mut reader);
                 wake.found(seat);
                 if found.is_some() {
                     if !ring.is_empty() {
@@ -218,8 +219,8 @@ fn what_one_pushes_two_pop_once_and_no_cell_is_passed_over() {
         let others = [2, 1].map(|pops| {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                let mut near = 0;
-                (0..pops).filter_map(|_| table.ring().pop_near(&mut near)).collect::<Vec<u32>>()
+                let mut reader = Reader::default();
+                (0..pops).filter_map(|_| table.ring().pop_near(&mut reader)).collect::<Vec<u32>>()
             })
         });
         let mut ids: Vec<u32> =

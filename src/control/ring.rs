@@ -6,6 +6,10 @@
 //! position is claimed first and the cell filled later, and a death in between blocks everyone.
 //! Here nothing is in between.
 
+mod stretch;
+
+pub(crate) use stretch::Reader;
+
 use crossbeam_utils::Backoff;
 
 use crate::sync::{AtomicU64, Ordering};
@@ -42,23 +46,33 @@ pub(crate) struct Full;
 /// or pop. Who has lost so many takes the ring for garbled, which costs time and nothing else.
 const LOST_STEPS_MAX: usize = 4096;
 
-/// How many ids are popped for each move of `head`: those of a cache line. All who pop would
-/// otherwise hand its line round. A model has fewer cells than that.
-const HEAD_STRIDE: u64 = if cfg!(loom) { 2 } else { 8 };
+/// The cells of a cache line. So many ids are pushed or popped for each move of a hint, whose line
+/// all would otherwise hand round. A model has fewer cells than that.
+const LINE: u64 = if cfg!(loom) { 2 } else { 8 };
+
+/// What those who pop share besides the cells.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Front {
+    /// All cells before it were popped.
+    pub(super) head: AtomicU64,
+    /// From here on no stretch was given to a worker.
+    pub(super) given: AtomicU64,
+}
 
 /// The ring, over cells that lie elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ring<'c> {
     cells: &'c [AtomicU64],
-    head: &'c AtomicU64,
+    front: &'c Front,
     tail: &'c AtomicU64,
 }
 
 impl<'c> Ring<'c> {
     /// `cells.len()` must be a power of two.
-    pub(crate) fn over(cells: &'c [AtomicU64], head: &'c AtomicU64, tail: &'c AtomicU64) -> Self {
+    pub(crate) fn over(cells: &'c [AtomicU64], front: &'c Front, tail: &'c AtomicU64) -> Self {
         assert!(cells.len().is_power_of_two());
-        Self { cells, head, tail }
+        Self { cells, front, tail }
     }
 
     /// Empties all cells. Nobody else may use the ring meanwhile.
@@ -84,21 +98,25 @@ impl<'c> Ring<'c> {
         let start = u64::from(lap) << shift;
         self.tail.store(start, Ordering::Release);
         step!(parent "ring.reset.tail");
-        self.head.store(start, Ordering::Release);
+        self.front.head.store(start, Ordering::Release);
         step!(parent "ring.reset.head");
     }
 
     /// About how many ids were taken out so far. It jumps when the ring is put in order.
     pub(crate) fn popped(&self) -> u64 {
-        self.head.load(Ordering::Relaxed)
+        let head = self.head();
+        self.front_from(head, &mut self.steps_max()).map_or(head, |(front, _)| front)
     }
 
     /// About how many ids are in the ring.
     pub(crate) fn backlog(&self) -> u64 {
-        let front = self.front(self.head.load(Ordering::Acquire), &mut self.steps_max());
-        // A hint: it may be behind, and a wild worker may have written it.
-        let tail = self.tail.load(Ordering::Relaxed);
-        front.map_or(0, |(head, _)| tail.saturating_sub(head)).min(self.cells.len() as u64)
+        let front = self.front_from(self.head(), &mut self.steps_max());
+        let Some((front, _)) = front else { return 0 };
+        // A hint: it is behind, and a wild worker may have written it.
+        let hint = self.tail.load(Ordering::Relaxed).max(front);
+        let is_pushed = |ahead: &u64| self.id_at(hint.wrapping_add(*ahead)).is_some();
+        let ahead = (0..self.stride()).take_while(is_pushed).count() as u64;
+        (hint - front).saturating_add(ahead).min(self.cells.len() as u64)
     }
 
     /// How many ids the ring can hold.
@@ -110,9 +128,10 @@ impl<'c> Ring<'c> {
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
         let backoff = Backoff::new();
+        // PAIRS hint: a cell is seen at least as new as the hint that leads to it.
+        let mut hint = self.tail.load(Ordering::Acquire);
+        let mut position = hint;
         for _ in 0..self.steps_max() {
-            // PAIRS hint: a cell is seen at least as new as the hint that leads to it.
-            let position = self.tail.load(Ordering::Acquire);
             let (cell, lap) = self.at(position);
             let seen = Cell(cell.load(Ordering::Acquire));
             if seen == Cell::empty(lap) {
@@ -122,51 +141,56 @@ impl<'c> Ring<'c> {
                 if cell.compare_exchange(seen.0, full, Ordering::Release, Ordering::Relaxed).is_ok()
                 {
                     step!(parent "ring.push.cell");
-                    self.advance(self.tail, position);
-                    step!(parent "ring.push.tail");
+                    let next = position.wrapping_add(1);
+                    if next.is_multiple_of(self.stride()) {
+                        // PAIRS hint.
+                        self.tail.fetch_max(next, Ordering::Release);
+                        step!(parent "ring.push.tail");
+                    }
                     return Ok(());
                 }
                 backoff.spin();
-            } else if seen.lap() == lap {
-                // { lap, full }: someone pushed here and did not move the hint yet.
-                self.advance(self.tail, position);
-            } else if seen == Cell::empty(lap.wrapping_add(1)) {
-                // Pushed and popped already, the hint is far behind.
-                self.advance(self.tail, position);
-            } else if is_still(self.tail, position) {
-                // { lap - 1, full }: not popped since the last time round. Any other cell under a
-                // hint that stands still is garbled: one of a later lap was seen after the hint
-                // had moved on, one of an earlier lap not before the hint had come here.
+                continue;
+            }
+            if seen.lap() == lap || seen == Cell::empty(lap.wrapping_add(1)) {
+                // { lap, full }, or popped already: somebody has pushed here.
+                position = position.wrapping_add(1);
+                continue;
+            }
+            // { lap - 1, full }: not popped since the last time round. Any other cell under a hint
+            // that stands still is garbled: one of a later lap was seen after the hint had moved
+            // on, one of an earlier lap not before the hint had come here.
+            let before = std::mem::replace(&mut hint, self.tail.load(Ordering::Acquire));
+            if hint == before {
                 return Err(Full);
             }
+            position = hint;
         }
         Err(Full)
     }
 
     /// Takes the id at the front. None in a garbled ring, too: the parent puts it in order.
     pub(crate) fn pop(&self) -> Option<u32> {
-        self.pop_near(&mut self.head.load(Ordering::Acquire))
+        self.pop_near(&mut Reader::at(self.head()))
     }
 
-    /// As [`Ring::pop`], by who remembers how far it has come: `near` is a position, whichever. Who
-    /// pops again and again shares no line with others that way but those of the cells.
-    pub(crate) fn pop_near(&self, near: &mut u64) -> Option<u32> {
+    /// As [`Ring::pop`], by who remembers how far it has come. Who pops again and again shares no
+    /// line with others that way but those of the cells.
+    pub(crate) fn pop_near(&self, reader: &mut Reader) -> Option<u32> {
+        let near = &mut reader.near;
         let backoff = Backoff::new();
         let mut steps = self.steps_max();
         loop {
-            let (position, seen) = self.front(*near, &mut steps)?;
+            let (position, seen) = self.front_from(*near, &mut steps)?;
             *near = position;
-            let id = seen.id()?;
-            // { lap, full, id } -> { lap + 1, empty }
-            let empty = Cell::empty(seen.lap().wrapping_add(1)).0;
-            let (cell, _) = self.at(position);
-            if cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                step!(both "ring.pop.cell");
+            let Some(id) = seen.id() else {
+                self.pass(position);
+                return None;
+            };
+            if self.take(position, seen) {
                 *near = position.wrapping_add(1);
-                if near.is_multiple_of(HEAD_STRIDE) {
-                    // PAIRS hint.
-                    self.head.fetch_max(*near, Ordering::Release);
-                    step!(both "ring.pop.head");
+                if near.is_multiple_of(LINE) {
+                    self.move_head(*near);
                 }
                 return Some(id);
             }
@@ -174,15 +198,45 @@ impl<'c> Ring<'c> {
         }
     }
 
+    /// Pops what was seen in a cell: an id. False: somebody else has popped it.
+    fn take(&self, position: u64, seen: Cell) -> bool {
+        let (cell, _) = self.at(position);
+        // { lap, full, id } -> { lap + 1, empty }
+        let empty = Cell::empty(seen.lap().wrapping_add(1)).0;
+        let change = cell.compare_exchange(seen.0, empty, Ordering::AcqRel, Ordering::Relaxed);
+        if change.is_ok() {
+            step!(both "ring.pop.cell");
+        }
+        change.is_ok()
+    }
+
+    fn head(&self) -> u64 {
+        self.front.head.load(Ordering::Acquire)
+    }
+
+    /// Moves `head` to where it is known that all before was popped.
+    fn move_head(&self, front: u64) {
+        // PAIRS hint.
+        self.front.head.fetch_max(front, Ordering::Release);
+        step!(both "ring.pop.head");
+    }
+
+    /// As [`Ring::move_head`], if it is a line behind.
+    fn pass(&self, front: u64) {
+        if front.saturating_sub(self.front.head.load(Ordering::Relaxed)) >= LINE {
+            self.move_head(front);
+        }
+    }
+
     /// Tells whether a pop would find nothing now.
     pub(crate) fn is_empty(&self) -> bool {
-        let front = self.front(self.head.load(Ordering::Acquire), &mut self.steps_max());
+        let front = self.front_from(self.head(), &mut self.steps_max());
         front.is_none_or(|(_, seen)| seen.id().is_none())
     }
 
     /// The first cell from a position on that was not popped in that position's lap, and what lies
     /// there: an id, or nothing, there and anywhere behind. `None`: the ring is garbled.
-    fn front(&self, mut position: u64, steps: &mut usize) -> Option<(u64, Cell)> {
+    fn front_from(&self, mut position: u64, steps: &mut usize) -> Option<(u64, Cell)> {
         while let Some(left) = steps.checked_sub(1) {
             *steps = left;
             let (cell, lap) = self.at(position);
@@ -192,7 +246,7 @@ impl<'c> Ring<'c> {
                 return Some((position, seen));
             }
             // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
-            let head = self.head.load(Ordering::Acquire);
+            let head = self.head();
             if seen.lap() == lap.wrapping_add(1) {
                 // Popped, perhaps pushed again.
                 position = head.max(position.wrapping_add(1));
@@ -210,6 +264,18 @@ impl<'c> Ring<'c> {
         None
     }
 
+    /// How many ids are pushed for each move of `tail`.
+    fn stride(&self) -> u64 {
+        if self.cells.len() as u64 >= 2 * LINE { LINE } else { 1 }
+    }
+
+    /// The id that lies at a position in its lap.
+    fn id_at(&self, position: u64) -> Option<u32> {
+        let (cell, lap) = self.at(position);
+        let seen = Cell(cell.load(Ordering::Relaxed));
+        (seen.lap() == lap).then(|| seen.id())?
+    }
+
     /// No walk over the cells takes more: each cell lets a hint pass in two laps at most.
     fn steps_max(&self) -> usize {
         4 * self.cells.len() + LOST_STEPS_MAX
@@ -220,16 +286,4 @@ impl<'c> Ring<'c> {
         let lap = (position >> self.cells.len().trailing_zeros()) as u32;
         (&self.cells[index], lap)
     }
-
-    /// Moves a hint from `position` to the next, unless someone did already.
-    fn advance(&self, hint: &AtomicU64, position: u64) {
-        let next = position.wrapping_add(1);
-        // PAIRS hint.
-        let _ = hint.compare_exchange(position, next, Ordering::Release, Ordering::Relaxed);
-    }
-}
-
-/// Tells whether a hint has not moved on since it was read.
-fn is_still(hint: &AtomicU64, position: u64) -> bool {
-    hint.load(Ordering::Relaxed) == position
 }

@@ -28,7 +28,7 @@ pub(crate) use token::{Collected, Draft, Running};
 
 use super::layout::{INLINE_ARGS_WORDS, INLINE_RESULT_WORDS};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::Word;
+use crate::sys::{Word, prefetch};
 
 const FREE: u64 = 0;
 const DRAFT: u64 = 1;
@@ -58,7 +58,8 @@ const GENERATION_SHIFT: u32 = 32;
 const ECHO_SHIFT: u32 = 24;
 const GENERATION: u64 = !0 << ECHO_SHIFT;
 
-/// A slot of the task table, four cache lines. The first holds all that an empty task needs.
+/// A slot of the task table, four cache lines. The first holds all that a task without arguments
+/// needs whose result is a number, and the first two what one needs with a few numbers.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
@@ -70,13 +71,15 @@ pub(crate) struct Slot {
     /// The arguments' place in the argument heap; `len` up to the inline size: they lie below.
     args_offset: AtomicU64,
     args_len: AtomicU64,
-    /// The result's heap; 0: it lies below.
+    /// The result's heap; 0: it lies here and below.
     result_heap: AtomicU64,
-    result_offset: AtomicU64,
     result_len: AtomicU64,
     result_attached: AtomicU64,
+    /// The first word of a result that lies in the slot: all of most.
+    inline_first: AtomicU64,
     inline_args: [AtomicU64; INLINE_ARGS_WORDS],
-    inline_result: [AtomicU64; INLINE_RESULT_WORDS],
+    result_offset: AtomicU64,
+    inline_rest: [AtomicU64; INLINE_RESULT_WORDS - 1],
 }
 
 /// Where a task's arguments lie: in the heap, or in the slot.
@@ -289,6 +292,13 @@ impl Slot {
     pub(crate) fn is_free_or_finished(&self) -> bool {
         let word = self.word.load(Ordering::SeqCst);
         word & STATE == FREE || ending_of(word).is_some()
+    }
+
+    /// Has the processor fetch what most tasks touch here.
+    #[inline]
+    pub(crate) fn foresee(&self) {
+        prefetch(&self.word);
+        prefetch(&self.inline_args);
     }
 
     /// The low half of the word, to sleep on.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::slot::{Claim, Ending, ResultPlace, Slot};
-use super::{Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, Nap};
+use super::{Control, INLINE_ARGS_WORDS, INLINE_RESULT_WORDS, Nap, Reader};
 use crate::sync::Ordering;
 use crate::sys::{futex_wait, futex_wake};
 
@@ -36,12 +36,12 @@ fn check(slots: u32, tasks: u64, searchers_max: u32, naps: bool) {
     let work = |seat: usize| {
         let (ring, wake) = (control.ring(), control.wake());
         let closing = || closing.load(Ordering::SeqCst) != 0;
-        let mut near = 0;
+        let mut reader = Reader::default();
         wake.enter(seat);
         while !(closing() && ring.is_empty()) {
-            let mut index = ring.pop_near(&mut near);
+            let mut index = ring.pop_near(&mut reader);
             if index.is_none() && wake.search(seat, searchers_max) {
-                index = ring.pop_near(&mut near);
+                index = ring.pop_near(&mut reader);
                 wake.found(seat);
             }
             let Some(index) = index else {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
+use super::gather::Gather;
 use super::outcome::{Loss, Outcome};
 use super::patience::Patience;
 use crate::control::{Phase, Slot, Spin};
@@ -46,6 +47,8 @@ struct Habits {
     awake: Spin,
     /// How long not to look whether it has ended.
     patience: Patience,
+    /// How many tasks to let end before the next look.
+    gather: Gather,
     /// For one whose worker had to be woken.
     waking: Spin,
     /// When it last waited asleep, in ticks.
@@ -61,6 +64,7 @@ impl Habits {
         Self {
             awake: Spin::new(SPIN_LEAST, SPIN_MOST),
             patience: Patience::default(),
+            gather: Gather::default(),
             waking: Spin::all_or_nothing(WAKING_MOST),
             slept_until: None,
             short_sleeps: 0,
@@ -104,6 +108,11 @@ impl Desk {
         if !self.control().is_here() {
             // Collecting it would take it from the process whose task it is.
             return Some(Outcome::lost(Loss::Forked));
+        }
+        // As most are found by who joins many in turn.
+        if let Some(outcome) = self.try_plain(index, generation) {
+            self.foresee_end(index);
+            return Some(outcome);
         }
         let is_woken_far = self.is_woken_far(index);
         match self.phase(index, generation) {
@@ -182,9 +191,19 @@ impl Desk {
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        learn(|Habits { awake, patience, .. }| {
+        learn(|Habits { awake, patience, gather, .. }| {
             if !awake.pays() {
                 return done();
+            }
+            let (start, slots) = (ticks(), self.control().slots().len() as u32);
+            let pause = gather.pause(start, index, slots, self.behind(index));
+            if pause > 0 {
+                while ticks().wrapping_sub(start) < pause {
+                    std::hint::spin_loop();
+                }
+                if done().is_some() {
+                    return Some(());
+                }
             }
             patience.keep();
             match done() {

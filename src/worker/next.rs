@@ -17,6 +17,11 @@ const STREAM: u32 = 32;
 /// How long the tasks of a stream gather, by the processor's clock.
 const STREAM_TICKS: u64 = 3 * TICKS_A_US;
 
+/// So many tasks in less than so long, waits included, are short, 4 us each at the most: one worker
+/// may have several before it, though another could begin them a little sooner.
+const COUNT: u64 = 8;
+const COUNT_TICKS: u64 = COUNT * 4 * TICKS_A_US;
+
 /// What a worker does next.
 pub(super) enum Next {
     Task(u32),
@@ -41,6 +46,9 @@ pub(super) struct Search {
     rising: u32,
     /// How many ids of tasks it has had.
     taken: u64,
+    /// How many that were when it last looked at the clock, and when that was.
+    counted: u64,
+    counted_at: u64,
     pace: Pace,
 }
 
@@ -49,7 +57,19 @@ impl Search {
         let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
         let (pace, taken) = (Pace::default(), 0);
         let (has_woken, slept, index, rising) = (false, None, 0, 0);
-        Self { spin, searchers_max, has_woken, slept, index, rising, taken, pace }
+        let (counted, counted_at) = (0, 0);
+        Self {
+            spin,
+            searchers_max,
+            has_woken,
+            slept,
+            index,
+            rising,
+            taken,
+            counted,
+            counted_at,
+            pace,
+        }
     }
 
     /// A task of this slot was run; somebody had to be woken at its end, or not.
@@ -58,6 +78,17 @@ impl Search {
         self.taken += 1;
         self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
         self.index = index;
+    }
+
+    /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
+    /// Asked before each task, it says so once for some of them.
+    fn are_tasks_short(&mut self) -> bool {
+        if self.taken.wrapping_sub(self.counted) < COUNT {
+            return false;
+        }
+        let since = std::mem::replace(&mut self.counted_at, ticks());
+        self.counted = self.taken;
+        self.counted_at.wrapping_sub(since) < COUNT_TICKS
     }
 
     /// Tells whether to look for the next task awake.
@@ -96,10 +127,33 @@ impl Worker {
         if self.is_due() {
             return Next::Leave { idle: false };
         }
-        match self.control.ring().pop_near(&mut self.near) {
+        match self.pop() {
             Some(index) => Next::Task(index),
             None => self.wait(),
         }
+    }
+
+    /// Pops an id from this worker's stretch of the ring; it takes another where tasks are short.
+    fn pop(&mut self) -> Option<u32> {
+        let (ring, reader) = (self.control.ring(), &mut self.reader);
+        let mut own = ring.pop_own(reader);
+        if own.is_none() && self.search.are_tasks_short() {
+            // As many as there may be workers have one each, which they pop at different speeds.
+            let seats = self.control.seats().len() as u64;
+            if ring.take_stretch(reader, 2 * seats) {
+                own = ring.pop_own(reader);
+            }
+        }
+        if own.is_none() {
+            return ring.pop_near(reader);
+        }
+        for ahead in 0..2 {
+            let next = ring.peek_own(reader, ahead).map(|next| next as usize);
+            if let Some(slot) = next.and_then(|next| self.control.slots().get(next)) {
+                slot.foresee();
+            }
+        }
+        own
     }
 
     /// As [`Worker::next`], when there was none just now.
@@ -110,7 +164,7 @@ impl Worker {
         let leave = &control.seats()[self.seat].leave;
         let (mut woken, mut idle_since) = (false, None);
         loop {
-            if let Some(index) = ring.pop_near(&mut self.near) {
+            if let Some(index) = ring.pop_near(&mut self.reader) {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if woken && !ring.is_empty() {
                     wake.notify();
@@ -134,7 +188,8 @@ impl Worker {
             // one task is all that this worker takes.
             if !ring.is_empty() {
                 // What it remembers may be wrong, if the ring was overwritten and put in order.
-                (woken, self.near) = (true, 0);
+                woken = true;
+                self.reader.start_over();
                 continue;
             }
             if std::mem::take(&mut self.owes_ring) {
@@ -204,12 +259,12 @@ impl Worker {
     /// Looks for a task for a while, where that pays and not too many do.
     fn search(&mut self) -> Option<u32> {
         let (ring, wake) = (self.control.ring(), self.control.wake());
-        let (search, near) = (&mut self.search, &mut self.near);
+        let (search, reader) = (&mut self.search, &mut self.reader);
         if !search.pays() || !wake.search(self.seat, search.searchers_max) {
             return None;
         }
         search.let_gather();
-        let found = search.spin.until(|| ring.pop_near(near));
+        let found = search.spin.until(|| ring.pop_near(reader));
         wake.found(self.seat);
         // A producer that saw this worker search has woken nobody.
         if found.is_some() && !ring.is_empty() {

@@ -14,7 +14,7 @@ use super::execute::{self, Job, Ran};
 use super::inside::Tie;
 use super::lifeline::{self, Lifeline};
 use super::next::{Next, Search};
-use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Seat};
+use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Reader, Seat};
 use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{
@@ -43,8 +43,8 @@ pub(super) struct Worker {
     pub(super) seat: usize,
     pub(super) args_heap: u64,
     pub(super) search: Search,
-    /// How far this worker has come in the ring.
-    pub(super) near: u64,
+    /// Where this worker is in the ring.
+    pub(super) reader: Reader,
     /// The supervisor is to look around before this worker sleeps.
     pub(super) owes_ring: bool,
     /// The executor measures how long tasks wait and run.
@@ -224,7 +224,7 @@ impl Worker {
             seat: hello.seat as usize,
             args_heap: hello.args_heap,
             search: Search::new(hello.spin_ns, hello.searchers_max as u32),
-            near: 0,
+            reader: Reader::default(),
             owes_ring: false,
             is_timed: hello.timed != 0,
             start: (hello.start_code != NO_CODE).then_some((hello.start_code, start)),

@@ -22,6 +22,10 @@ pub const RUNS_VARIABLE: &str = "WHARF_TEST_RUNS";
 const MEDIUM_WORDS: u64 = 100;
 const LARGE_WORDS: u64 = 20_000;
 const PAIRS: usize = 4;
+/// Task slots of the executor: two lines of ids in the ring.
+pub const SLOTS: usize = 16;
+/// Times that they are all filled with tasks that do nothing.
+const FILLINGS: usize = 4;
 /// A deadline that no task comes near to.
 const FAR: Duration = Duration::from_secs(600);
 
@@ -121,6 +125,7 @@ impl<'e> Load<'e> {
     /// Everything once, or a few times.
     pub fn run(&mut self) {
         self.many_small();
+        self.stream();
         self.pairs();
         self.large();
         self.passed_on();
@@ -137,7 +142,7 @@ impl<'e> Load<'e> {
     /// More tasks than there are slots: the submitter waits.
     pub fn many_small(&mut self) {
         let mut tasks = Vec::new();
-        for n in 0..16 {
+        for n in 0..2 * SLOTS {
             let id = self.task(if n == 3 { 1 } else { 0 });
             let options = self.options().retries(u32::from(n == 3));
             let options = if n == 5 { options.deadline(FAR) } else { options };
@@ -153,6 +158,17 @@ impl<'e> Load<'e> {
         let id = self.task(0);
         let task = self.executor.submit_with(self.options(), fails, (id,)).expect("it is accepted");
         self.judge(id, task.join(), |()| false);
+    }
+
+    /// Short ones, faster than workers take them: each worker takes several for itself.
+    fn stream(&mut self) {
+        for _ in 0..FILLINGS {
+            let submit = |_| self.executor.submit_with(self.options(), bare, ());
+            let tasks: Vec<_> = (0..SLOTS).map(submit).collect();
+            for task in tasks {
+                self.judge(0, task.expect("it is accepted").join(), |()| true);
+            }
+        }
     }
 
     /// Two for workers that sleep, by a slow submitter: the worker that was woken for the first
@@ -250,7 +266,7 @@ impl<'e> Load<'e> {
             }
             waiting.push((id, task));
         }
-        let queued: Vec<_> = (0..6)
+        let queued: Vec<_> = (0..SLOTS - 2)
             .map(|_| {
                 let id = self.task(0);
                 (id, self.executor.submit_with(options, small, (id,)).expect("it is accepted"))

@@ -9,7 +9,7 @@ use wharf::{BuildError, Builder, Death, Executor};
 
 use crate::common::footprint::Footprint;
 use crate::common::{roll_call, wait_until};
-use crate::load::{Load, RUNS_VARIABLE, Tally};
+use crate::load::{Load, RUNS_VARIABLE, SLOTS, Tally};
 use crate::rows::{Action, Row, STEP_VARIABLE, Token};
 use crate::steps::Side;
 use crate::witness::state_of;
@@ -51,7 +51,7 @@ fn builder(folder: &Path, worker_order: String, tasks_max: u64) -> Builder {
     Executor::builder()
         .workers(WORKERS)
         .workers_max(WORKERS)
-        .task_slots(8)
+        .task_slots(SLOTS as u32)
         .memory_budget(64 << 20)
         .retain_memory(0)
         .max_tasks_per_worker(tasks_max)

@@ -1,8 +1,10 @@
 //! Where a task's result lies, as its worker says.
 
+use std::iter;
+
 use super::{DETACHED, DONE, STATE, Slot, WAITED, generation_of, word_of};
 use crate::control::INLINE_RESULT_WORDS;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Where a result lies: in a worker's heap, or (heap 0) in these words.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,7 +56,7 @@ impl Slot {
         if !is_done || holds_memory || len > size_of::<u64>() as u64 {
             return None;
         }
-        let first = || self.inline_result[0].load(Ordering::Relaxed);
+        let first = || self.inline_first.load(Ordering::Relaxed);
         Some(Plain {
             word: if len == 0 { 0 } else { first() },
             len: len as u8,
@@ -63,17 +65,24 @@ impl Slot {
         })
     }
 
+    /// The words of a result that lies here.
+    fn inline_result(&self) -> impl Iterator<Item = &AtomicU64> {
+        iter::once(&self.inline_first).chain(&self.inline_rest)
+    }
+
     pub(super) fn write_result(&self, place: &ResultPlace) {
         self.result_heap.store(place.heap, Ordering::Relaxed);
         step!(worker "result.heap");
-        self.result_offset.store(place.offset, Ordering::Relaxed);
+        if place.heap != 0 {
+            self.result_offset.store(place.offset, Ordering::Relaxed);
+        }
         step!(worker "result.offset");
         self.result_len.store(place.len, Ordering::Relaxed);
         step!(worker "result.len");
         self.result_attached.store(place.attached, Ordering::Relaxed);
         step!(worker "result.attached");
-        for (cell, word) in self.inline_result.iter().zip(&place.inline).take(place.inline_words())
-        {
+        let words = place.inline.iter().take(place.inline_words());
+        for (cell, word) in self.inline_result().zip(words) {
             cell.store(*word, Ordering::Relaxed);
             step!(worker "result.word");
         }
@@ -88,7 +97,7 @@ impl Slot {
             inline: [0; INLINE_RESULT_WORDS],
         };
         let words = place.inline_words();
-        for (word, cell) in place.inline.iter_mut().zip(&self.inline_result).take(words) {
+        for (word, cell) in place.inline.iter_mut().take(words).zip(self.inline_result()) {
             *word = cell.load(Ordering::Relaxed);
         }
         place

@@ -40,7 +40,7 @@ pub(crate) struct ItemClaim {
 
 impl Slot {
     pub(crate) fn span(&self) -> Span<'_> {
-        let [word, entries, elapsed_ns, ..] = &self.inline_result;
+        let [word, entries, elapsed_ns, ..] = &self.inline_rest;
         Span { word, entries, elapsed_ns }
     }
 

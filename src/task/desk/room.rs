@@ -9,6 +9,8 @@ use crate::sys::{futex_wake, prefetch};
 /// How many slots ahead of the one that is filled the processor is told of the next: about the time
 /// that a cache line takes from another core.
 const AHEAD: usize = 8;
+/// Where so many tasks were submitted after one that has ended, the next few have mostly, too.
+const FAR_BEHIND: u64 = 4 * AHEAD as u64;
 /// How many slots a submitter that may sleep looks at before it asks how long the queue is. Tasks
 /// end nearly in the order in which they were submitted.
 const LOOK: usize = 64;
@@ -87,6 +89,22 @@ impl Desk {
             }
         }
         None
+    }
+
+    /// About how many tasks were submitted after the one in this slot: so many slots were handed
+    /// out. Nothing that a worker touches is looked at.
+    pub(crate) fn behind(&self, index: u32) -> u64 {
+        let (next, count) = (self.cursor.load(Ordering::Relaxed), self.records.len());
+        ((next + count - 1).saturating_sub(index as usize) % count) as u64
+    }
+
+    /// Has the processor fetch the slot that is joined some tasks later, by who joins them in the
+    /// order in which they were submitted; a task that was submitted long before has ended by then.
+    #[inline]
+    pub(crate) fn foresee_end(&self, index: u32) {
+        if self.behind(index) >= FAR_BEHIND {
+            self.control.slots()[self.after(index as usize, AHEAD)].foresee();
+        }
     }
 
     /// The slot so many after another, at most once round.

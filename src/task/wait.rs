@@ -109,14 +109,10 @@ impl Desk {
             // Collecting it would take it from the process whose task it is.
             return Some(Outcome::lost(Loss::Forked));
         }
-        // As most are found by who joins many in turn.
-        if let Some(outcome) = self.try_plain(index, generation) {
-            self.foresee_end(index);
-            return Some(outcome);
-        }
         let is_woken_far = self.is_woken_far(index);
         match self.phase(index, generation) {
             Phase::Finished | Phase::Gone => {
+                self.foresee_end(index);
                 // A worker gone wild may have made it a running task again in between.
                 if let Some(outcome) = self.try_outcome(index, generation) {
                     return Some(outcome);

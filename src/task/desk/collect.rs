@@ -30,9 +30,9 @@ impl Desk {
             return None;
         }
         if phase == Phase::Finished
-            && let Some(outcome) = self.try_plain(index, generation)
+            && let Some(taken) = self.take_plain(at, generation)
         {
-            return Some(outcome);
+            return Some(self.handed_over(taken, index));
         }
         let mut record = lock(&self.records[at]);
         // Whoever has made room in the slot held the lock until the outcome was in the record.
@@ -44,13 +44,6 @@ impl Desk {
         let taken = self.take(at, generation, &mut record, Slot::ended);
         let Some(taken) = taken else { return Some(self.outcome_of_gone(at, generation, record)) };
         drop(record);
-        Some(self.handed_over(taken, index))
-    }
-
-    /// As [`Desk::try_outcome`], of a task of which little is to be known: [`Desk::take_plain`].
-    #[inline]
-    pub(crate) fn try_plain(&self, index: u32, generation: u32) -> Option<Outcome> {
-        let taken = self.take_plain(index as usize, generation)?;
         Some(self.handed_over(taken, index))
     }
 

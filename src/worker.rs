@@ -8,6 +8,7 @@ mod next;
 mod pace;
 mod serve;
 mod shift;
+mod stream;
 
 pub use entry::init;
 pub(crate) use entry::{DEPTH_VARIABLE, ENTRY, WORKER_VARIABLE, depth, worker_token};

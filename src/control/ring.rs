@@ -13,6 +13,7 @@ pub(crate) use stretch::Reader;
 use crossbeam_utils::Backoff;
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::prefetch;
 
 /// A cell: bits 0..=30 the id, bit 31 set when full, bits 32..=63 the lap.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,6 +147,8 @@ impl<'c> Ring<'c> {
                         // PAIRS hint.
                         self.tail.fetch_max(next, Ordering::Release);
                         step!(parent "ring.push.tail");
+                        // Workers have popped there since; by then it is here.
+                        prefetch(self.at(next.wrapping_add(LINE)).0);
                     }
                     return Ok(());
                 }

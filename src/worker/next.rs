@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::pace::{NAP_LEAST, NAP_MOST, Pace, are_too_many};
 use super::serve::Worker;
+use super::stream::Stream;
 use crate::control::{Nap, Spin};
 use crate::sync::{Arc, Ordering};
 use crate::sys::{TICKS_A_US, ticks};
@@ -11,12 +12,6 @@ use crate::sys::{TICKS_A_US, ticks};
 /// A worker that slept for longer than this, by the processor's clock, has run a task that came
 /// alone.
 const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
-/// So many tasks in a row from slots that rise are a stream: who has fewer under way, and joins
-/// them all, gets the latest slot a second time.
-const STREAM: u32 = 32;
-/// How long the tasks of a stream gather, by the processor's clock.
-const STREAM_TICKS: u64 = 3 * TICKS_A_US;
-
 /// So many tasks in less than so long, waits included, are short, 4 us each at the most: one worker
 /// may have several before it, though another could begin them a little sooner.
 const COUNT: u64 = 8;
@@ -41,9 +36,7 @@ pub(super) struct Search {
     has_woken: bool,
     /// How long it slept before that task, in ticks.
     slept: Option<u64>,
-    /// That task's slot, and how many in a row came from higher ones.
-    index: u32,
-    rising: u32,
+    stream: Stream,
     /// How many ids of tasks it has had.
     taken: u64,
     /// How many that were when it last looked at the clock, and when that was.
@@ -56,28 +49,16 @@ impl Search {
     pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
         let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
         let (pace, taken) = (Pace::default(), 0);
-        let (has_woken, slept, index, rising) = (false, None, 0, 0);
+        let (has_woken, slept, stream) = (false, None, Stream::default());
         let (counted, counted_at) = (0, 0);
-        Self {
-            spin,
-            searchers_max,
-            has_woken,
-            slept,
-            index,
-            rising,
-            taken,
-            counted,
-            counted_at,
-            pace,
-        }
+        Self { spin, searchers_max, has_woken, slept, stream, taken, counted, counted_at, pace }
     }
 
     /// A task of this slot was run; somebody had to be woken at its end, or not.
     pub(super) fn note(&mut self, index: u32, has_woken: bool) {
         self.has_woken = has_woken;
         self.taken += 1;
-        self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
-        self.index = index;
+        self.stream.note(index);
     }
 
     /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
@@ -108,15 +89,15 @@ impl Search {
         !has_woken && self.spin.is_on() || self.spin.pays()
     }
 
-    /// In a stream of tasks, which come without waiting for each other, lets a few of them gather:
-    /// who takes each one at once has the submitter wait for every cache line.
-    fn let_gather(&self) {
-        if self.rising >= STREAM {
-            let start = ticks();
-            // Wrapping: a clock that goes back ends it.
-            while ticks().wrapping_sub(start) < STREAM_TICKS {
-                std::hint::spin_loop();
-            }
+    /// Lets some tasks of a stream gather in the ring.
+    fn let_gather(&mut self) {
+        let (start, pause) = (ticks(), self.stream.pause());
+        if pause == 0 {
+            return;
+        }
+        // Wrapping: a clock that goes back ends it.
+        while ticks().wrapping_sub(start) < pause {
+            std::hint::spin_loop();
         }
     }
 }

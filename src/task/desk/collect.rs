@@ -76,17 +76,15 @@ impl Desk {
     /// Takes a task of which the record knows nothing, and whose result is a word. `None`: it is
     /// no such task, or another thread was first.
     ///
-    /// Frees by a swap, as [`Desk::take`] does. The caller tells those who wait for room.
+    /// Frees by a swap of the ledger's word. The caller tells those who wait for room.
     #[inline]
     pub(super) fn take_plain(&self, index: usize, generation: u32) -> Option<Taken> {
         let slot = &self.control.slots()[index];
         let Plain { word, len, is_detached, is_waited } = slot.plain(generation)?;
-        // Still posted: nobody has taken it since the word was read.
-        let held = self.ledger.hold_plain(index, generation)?;
-        let is_detached = is_detached || held.is_abandoned();
-        step!(parent "collect.held");
-        slot.free(generation.wrapping_add(1));
-        held.collected();
+        // Still posted: nobody has taken it since the word was read. The slot says what it did
+        // until the next task is written there, the ledger that it is free.
+        let is_detached = self.ledger.collect_plain(index, generation)? || is_detached;
+        step!(parent "collect.plain");
         Some(Taken { outcome: Outcome::Done(Body::Word { word, len }), is_detached, is_waited })
     }
 

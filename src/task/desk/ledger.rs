@@ -104,17 +104,21 @@ impl Ledger {
         self.hold(index).filter(|held| held.generation() == generation)
     }
 
-    /// As [`Ledger::hold_only`], without the lock, if the record knows nothing of the task.
+    /// Says that a task was collected that has ended, without the lock, if it is the one that was
+    /// posted and the record knows nothing of it: what the caller has read of the slot is its
+    /// outcome then, and the slot is idle. True: nobody will ask for it. `Gate::finished_by_swap`
+    /// may follow.
     #[inline]
-    pub(super) fn hold_plain(&self, index: usize, generation: u32) -> Option<Hold<'_>> {
+    pub(super) fn collect_plain(&self, index: usize, generation: u32) -> Option<bool> {
         let word = &self.0[index];
         let posted = word.load(Ordering::Relaxed);
         if posted & !(LEAN | GONE) != word_of(generation, POSTED) {
             return None;
         }
-        // PAIRS ledger-posted.
-        word.compare_exchange(posted, posted | HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        Some(Hold { word, posted })
+        let next = word_of(generation.wrapping_add(1), IDLE);
+        // PAIRS ledger-posted, slot-free: what was read was read before the next task writes.
+        word.compare_exchange(posted, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(posted & GONE != 0)
     }
 
     /// Says that nobody will ask what became of the task. False: it is not said here of this one,
@@ -217,7 +221,7 @@ mod tests {
     fn one_at_a_time_holds_a_posted_task_and_without_the_lock_only_a_plain_one() {
         let ledger = Ledger::new(1);
         assert!(
-            ledger.hold(0).is_none() && ledger.hold_plain(0, 0).is_none() && !ledger.is_used(0)
+            ledger.hold(0).is_none() && ledger.collect_plain(0, 0).is_none() && !ledger.is_used(0)
         );
         let rows = [
             (Weight::Lean, false),
@@ -231,14 +235,18 @@ mod tests {
             let generation = post(&ledger, weight, is_marked);
             assert!(ledger.is_used(0) && ledger.take(0).is_none());
             assert_eq!((ledger.posted(0), ledger.weight(0)), (Some(generation), weight));
-            assert!(ledger.hold_plain(0, generation.wrapping_add(1)).is_none());
+            assert!(ledger.collect_plain(0, generation.wrapping_add(1)).is_none());
             assert!(ledger.hold_only(0, generation.wrapping_sub(1)).is_none());
-            let is_plain = weight != Weight::Heavy && !is_marked;
-            assert_eq!(ledger.hold_plain(0, generation).is_some(), is_plain);
             let held = ledger.hold_only(0, generation).expect("whoever held it has put it back");
             assert_eq!((held.generation(), ledger.posted(0)), (generation, Some(generation)));
-            assert!(ledger.hold(0).is_none() && ledger.hold_plain(0, generation).is_none());
-            held.collected();
+            assert!(ledger.hold(0).is_none() && ledger.collect_plain(0, generation).is_none());
+            let is_plain = weight != Weight::Heavy && !is_marked;
+            if is_plain {
+                drop(held);
+                assert_eq!(ledger.collect_plain(0, generation), Some(false));
+            } else {
+                held.collected();
+            }
             assert!(ledger.posted(0).is_none() && ledger.hold(0).is_none());
         }
     }
@@ -262,15 +270,19 @@ mod tests {
             assert_eq!(ledger.is_abandoned(0), is_lean);
             assert!(!ledger.abandon(0, generation), "once");
             assert_eq!((ledger.posted(0), ledger.weight(0)), (Some(generation), weight));
-            let held = ledger.hold_plain(0, generation).or_else(|| ledger.hold(0));
-            let held = held.expect("it is posted");
+            let held = ledger.hold(0).expect("it is posted");
             assert_eq!(held.is_abandoned(), is_lean);
-            held.collected();
+            drop(held);
+            let collected = ledger.collect_plain(0, generation);
+            assert_eq!(collected, (weight != Weight::Heavy && !is_marked).then_some(is_lean));
+            if collected.is_none() {
+                ledger.hold(0).expect("it is posted").collected();
+            }
             assert!(!ledger.is_abandoned(0) && !ledger.abandon(0, generation));
         }
         let generation = post(&ledger, Weight::Lean, false);
         assert!(ledger.keep_from_abandoning(0, generation) && !ledger.abandon(0, generation));
-        assert!(ledger.hold_plain(0, generation).is_some());
+        assert_eq!(ledger.collect_plain(0, generation), Some(false));
     }
 
     #[test]
@@ -282,7 +294,7 @@ mod tests {
             ledger.put_back(0, 0);
         }
         assert_eq!(post(&ledger, Weight::Light, false), 0);
-        assert!(ledger.hold_plain(0, 0).is_some());
+        assert!(ledger.collect_plain(0, 0).is_some() && ledger.take(0) == Some(1));
     }
 }
 
@@ -311,9 +323,7 @@ mod loom_tests {
                 let (ledger, slot) = (Arc::clone(&ledger), Arc::clone(&slot));
                 thread::spawn(move || {
                     let plain = slot.plain(generation)?;
-                    let held = ledger.hold_plain(0, generation)?;
-                    slot.free(generation + 1);
-                    held.collected();
+                    ledger.collect_plain(0, generation)?;
                     Some((plain.word, plain.len))
                 })
             };

@@ -168,6 +168,7 @@ mod tests {
     fn a_kept_outcome_is_found_though_a_worker_says_that_the_task_goes_on() {
         const RUNNING: u64 = 3;
         const READY: u64 = 2;
+        const DONE: u64 = 4;
         for state in [READY, RUNNING] {
             let mut game = Game::new();
             let woken = Arc::new(Count::default());
@@ -177,8 +178,8 @@ mod tests {
             assert!(game.desk.watch(index, generation, &waker));
             game.work(0, true);
             game.desk.keep_finished();
-            // The slot is free, for the next generation.
-            game.flip(0, 1 << 32 | 1 << 24 | state);
+            // The slot says what it did, until the next task is written there.
+            game.flip(0, DONE ^ state);
             let slot = &game.control.slots()[index as usize];
             assert!(matches!(slot.phase(generation), Phase::Queued | Phase::Running));
             assert_eq!(game.desk.phase(index, generation), Phase::Gone);

@@ -9,25 +9,40 @@ use super::common::{Floor, Latency, Summary, Table, Unit};
 use super::common::{in_turns, is_full, latency_after, number};
 use super::{GIB, pick, shown};
 
-/// Shares a value anew each time, in memory that is warm, and reads it in two tasks at once. Beside
-/// it, a copy of as many bytes by this thread, and two processes that are then woken and answer.
+/// How many tasks that do nothing wake the workers up.
+const CALLS: usize = 10;
+
+fn nothing() {}
+
+/// Shares a value anew each time, in memory that is warm, and reads it in two tasks at once: at
+/// once, where the workers have fallen asleep meanwhile, and after some other tasks. Beside it, a
+/// copy of as many bytes by this thread, and two processes that are then woken and answer.
 pub fn touch(table: &mut Table, executor: &Executor, source: &Vec<f64>) {
     let bytes = size_of_val(&source[..]);
     let (rounds, calls) = if is_full() { (9, (GIB / bytes).clamp(3, 15)) } else { (2, 2) };
     let [mut one, mut two] = [Peer::start(), Peer::start()];
     let (mut warm, latest) = (vec![1.0; source.len()], RefCell::new(None));
+    let share = || {
+        // The old one first, whose memory is to be used again.
+        latest.take();
+        latest.replace(Some(executor.share(source).expect("there is room")));
+    };
+    let wake = || {
+        let call = || executor.submit(nothing, ()).expect("it is taken").join().expect("it ends");
+        (0..CALLS).for_each(|_| call());
+    };
+    let read = || {
+        let shared = latest.borrow();
+        read_twice(executor, shared.as_ref().expect("it was just shared"));
+    };
     let results = in_turns(
         rounds,
         &mut [
+            &mut || latency_after(calls, share, read),
             &mut || {
                 let share = || {
-                    // The old one first, whose memory is to be used again.
-                    latest.take();
-                    latest.replace(Some(executor.share(source).expect("there is room")));
-                };
-                let read = || {
-                    let shared = latest.borrow();
-                    read_twice(executor, shared.as_ref().expect("it was just shared"));
+                    share();
+                    wake();
                 };
                 latency_after(calls, share, read)
             },
@@ -40,10 +55,12 @@ pub fn touch(table: &mut Table, executor: &Executor, source: &Vec<f64>) {
         ],
     );
     let median = |rounds: &[Latency]| Summary::of(rounds.iter().map(|round| round.median));
-    let what = format!("two tasks read {}, just shared", shown(bytes));
-    let raw = Some(("two processes are woken", median(&results[1])));
+    let raw = Some(("two processes are woken", median(&results[2])));
     table.unit(Unit::Seconds);
-    table.row(&what, median(&results[0]), raw, Floor::AtMost(20e-6));
+    for (at, workers) in [(0, "asleep"), (1, "awake")] {
+        let what = format!("two tasks read {}, just shared, workers {workers}", shown(bytes));
+        table.row(&what, median(&results[at]), raw, Floor::AtMost(20e-6));
+    }
 }
 
 /// Reads two elements of what was shared in two tasks under way at a time.

@@ -2,6 +2,7 @@
 //!
 //! The only user of `libc`. Descriptors are `OwnedFd`s from their first instant.
 
+mod affinity;
 mod birthplace;
 mod clock;
 mod event;
@@ -18,6 +19,7 @@ mod socket;
 #[cfg(feature = "kill-points")]
 mod step;
 
+pub(crate) use affinity::{allowed_cores, keep_to};
 pub(crate) use birthplace::Birthplace;
 pub(crate) use clock::{TICKS_A_US, now_ns, ticks};
 pub(crate) use event::{EventFd, Interest, poll};

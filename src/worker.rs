@@ -6,6 +6,7 @@ mod inside;
 mod lifeline;
 mod next;
 mod pace;
+mod pin;
 mod serve;
 mod shift;
 mod stream;

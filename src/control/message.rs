@@ -36,6 +36,8 @@ pub(crate) struct Hello {
     pub(crate) start_len: u64,
     /// Not 0: the worker measures how long tasks wait and run.
     pub(crate) timed: u64,
+    /// Among how many workers the cores are shared out; 0: each worker may run on all of them.
+    pub(crate) pinned_among: u64,
     /// The worker leaves after so many tasks; 0: never.
     pub(crate) tasks_max: u64,
     /// The worker leaves after a task that leaves it with more memory of its own; 0: never.

@@ -36,6 +36,7 @@ use crate::worker::CallingWorker;
 /// | `Builder::env` | sets it | an error unless it is so | an error unless it is so |
 /// | `OMP_NUM_THREADS` and its like | a share of the cores | the program's | the program's |
 /// | `max_tasks_per_worker`, `idle_timeout` | replace processes | replace threads | nothing |
+/// | `pin_workers` | keeps processes to cores | keeps threads to cores | nothing |
 /// | `max_memory_per_worker` | replaces processes | nothing | nothing |
 /// | `retries` | after a crash | nothing | nothing |
 /// | [`array`](crate::array()) in threads of a task | works | `NotInTask` | `NotInTask` |

@@ -30,11 +30,20 @@ pub(super) struct Plan {
     pub(super) upkeep: Upkeep,
     pub(super) spin: Duration,
     pub(super) searchers_max: u32,
+    /// Each worker has cores of its own.
+    pub(super) is_pinned: bool,
     pub(super) terms: Terms,
     pub(super) start_code: u64,
     pub(super) start_place: Option<Place>,
     /// Keeps the arguments of the start function for replacements.
     pub(super) _start: Mutex<Option<Arc<Lease>>>,
+}
+
+impl Plan {
+    /// The place of the start function's arguments.
+    pub(super) fn start_place(&self) -> Place {
+        self.start_place.unwrap_or(Place { heap: 0, offset: 0, len: 0 })
+    }
 }
 
 /// When a worker leaves by itself. Zero: never.
@@ -263,6 +272,7 @@ pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) ->
         start_offset: start.offset,
         start_len: start.len,
         timed: desk.is_timed().into(),
+        pinned_among: if plan.is_pinned { desk.workers().into() } else { 0 },
         tasks_max: plan.terms.tasks_max,
         memory_max: plan.terms.memory_max,
         idle_ns: plan.terms.idle.as_nanos() as u64,

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use super::execute::Job;
 use super::lifeline::Lifeline;
+use super::pin::pin;
 use super::serve::{EXIT_CONDEMNED, TASK_STACK_BYTES, Worker, terms};
 use crate::control::{Bell, Control, FromWorker, Hello, ResultPlace, Slot};
 use crate::memory::{LocalHeap, LocalRef, RemoteHeap};
@@ -68,12 +69,15 @@ pub(crate) fn start_thread(
     let (tie, heap) = (Tie::Thread { socket, results }, LocalRef::Thread(Arc::clone(&local)));
     let mut worker = Worker::new(hello, control, heap, bell, tie);
     worker.terms = terms(hello)?;
+    let (seat, among) = (hello.seat, hello.pinned_among);
     let thread = thread::Builder::new().name("wharf-worker".to_owned());
     thread.stack_size(TASK_STACK_BYTES).spawn(move || {
         let _end = Ending(end);
         let _entered = local.enter();
-        if let Err(cause) = worker.work() {
-            worker.tie.tell(&FromWorker::Failed { in_start: true, cause });
+        let pinned = pin(seat, among).map_err(|cause| (false, cause));
+        let worked = pinned.and_then(|()| worker.work().map_err(|cause| (true, cause)));
+        if let Err((in_start, cause)) = worked {
+            worker.tie.tell(&FromWorker::Failed { in_start, cause });
         }
     })
 }

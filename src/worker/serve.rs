@@ -14,6 +14,7 @@ use super::execute::{self, Job, Ran};
 use super::inside::Tie;
 use super::lifeline::{self, Lifeline};
 use super::next::{Next, Search};
+use super::pin::pin_as;
 use crate::control::{Bell, Control, FromParent, FromWorker, Hello, NO_CODE, Reader, Seat};
 use crate::memory::{self, Access, Budget, Heap, LocalHeap, LocalRef, Place, Upkeep};
 use crate::sync::{Arc, Ordering};
@@ -91,7 +92,8 @@ pub(super) fn run(origin: &Origin) -> ! {
         let cause = format!("asking for a signal at the parent's end: {}", sys::explain(&error));
         fail(lifeline, false, cause)
     });
-    match attach(&hello, message.fds) {
+    // Before anything of the task's thread is touched for the first time.
+    match pin_as(&hello).and_then(|()| attach(&hello, message.fds)) {
         Ok(worker) => {
             let tasks = thread::Builder::new().name("wharf-worker".to_owned());
             let tasks = tasks.stack_size(TASK_STACK_BYTES).spawn(move || worker.serve());

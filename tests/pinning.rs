@@ -1,0 +1,101 @@
+//! Workers on cores of their own.
+
+mod common;
+
+use std::fs;
+
+use common::{Gate, executor, roll_call};
+use wharf::{Backend, Builder, Executor, TaskError};
+
+/// The cores that this thread may run on, as the kernel lists them: `0-3,8`.
+fn cores() -> String {
+    let status = fs::read_to_string("/proc/thread-self/status").expect("/proc is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.expect("the kernel lists them").trim().to_owned()
+}
+
+/// As [`cores`], after all workers have come to the gate.
+fn cores_at(gate: &str) -> String {
+    Gate::pass(gate);
+    cores()
+}
+
+fn dies() {
+    std::process::abort()
+}
+
+fn cores_of_a_thread() -> String {
+    std::thread::spawn(cores).join().expect("it reads a file")
+}
+
+/// The numbers in a list of the kernel's.
+fn numbers(list: &str) -> Vec<usize> {
+    let number = |text: &str| text.parse().expect("a number");
+    let range = |part: &str| match part.split_once('-') {
+        Some((first, last)) => number(first)..number(last) + 1,
+        None => number(part)..number(part) + 1,
+    };
+    list.split(',').flat_map(range).collect()
+}
+
+/// The cores of each worker, sorted.
+fn of_each(executor: &Executor) -> Vec<Vec<usize>> {
+    let gate = Gate::new();
+    let submit = |_| executor.submit(cores_at, (gate.path(),)).expect("it is accepted");
+    let tasks: Vec<_> = (0..executor.workers()).map(submit).collect();
+    tasks.iter().for_each(|_| gate.wait_for_entry());
+    gate.open();
+    let lists = tasks.into_iter().map(|task| numbers(&task.join().expect("a list")));
+    let mut lists: Vec<_> = lists.collect();
+    lists.sort();
+    lists
+}
+
+/// Workers of which each has an equal share of the cores, one at least.
+fn shares(workers: usize) -> Vec<Vec<usize>> {
+    let all = numbers(&cores());
+    let each = (all.len() / workers).max(1);
+    let start = |seat: usize| seat * each % all.len();
+    let share = |seat| all[start(seat)..(start(seat) + each).min(all.len())].to_vec();
+    let mut shares: Vec<_> = (0..workers).map(share).collect();
+    shares.sort();
+    shares
+}
+
+fn built(set: impl FnOnce(Builder) -> Builder) -> Executor {
+    set(Executor::builder()).build().expect("an executor can be built")
+}
+
+#[test]
+fn pinned_workers_share_the_cores_out_among_themselves() {
+    for backend in [Backend::Processes, Backend::Threads] {
+        for workers in [1, 2, 3] {
+            let pool = built(|b| b.backend(backend).workers(workers).pin_workers(true));
+            assert_eq!(of_each(&pool), shares(workers), "{backend:?}, {workers} workers");
+            let of_a_thread = pool.submit(cores_of_a_thread, ()).unwrap().join().unwrap();
+            assert!(shares(workers).contains(&numbers(&of_a_thread)), "{of_a_thread}");
+        }
+    }
+}
+
+#[test]
+fn others_run_on_all_cores() {
+    let all = numbers(&cores());
+    assert_eq!(of_each(&executor(2)), [all.clone(), all.clone()]);
+    let unpinned = built(|b| b.workers(2).pin_workers(true).pin_workers(false));
+    assert_eq!(of_each(&unpinned), [all.clone(), all.clone()]);
+    let here = built(|b| b.backend(Backend::Sequential).pin_workers(true));
+    assert_eq!(numbers(&here.submit(cores, ()).unwrap().join().unwrap()), all);
+    assert_eq!(numbers(&cores()), all, "the caller");
+}
+
+#[test]
+fn the_successor_of_a_pinned_worker_has_its_cores() {
+    let pool = built(|b| b.workers(2).pin_workers(true));
+    for _ in 0..2 {
+        let task = pool.submit(dies, ()).unwrap();
+        assert!(matches!(task.join(), Err(TaskError::WorkerDied { .. })));
+        roll_call(&pool);
+        assert_eq!(of_each(&pool), shares(2));
+    }
+}

@@ -15,7 +15,8 @@ use crate::task::{TaskFn, code_of, name_of, store};
 /// The longest that a worker spins for the next task.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// Settings of an [`Executor`]. The defaults are those of [`Executor::new`].
+/// Settings of an [`Executor`](crate::Executor). The defaults are those of
+/// [`Executor::new`](crate::Executor::new).
 ///
 /// ```
 /// use wharf::Executor;
@@ -99,14 +100,15 @@ impl Builder {
     /// Sets how many workers to keep, 1 to 1024.
     ///
     /// Default: the cores that this process may use (affinity and cgroup limits honoured). With
-    /// [`Backend::Sequential`] it is what [`Executor::workers`] returns, and nothing else.
+    /// [`Backend::Sequential`] it is what [`Executor::workers`](crate::Executor::workers) returns,
+    /// and nothing else.
     pub fn workers(mut self, workers: usize) -> Self {
         self.wanted.workers = Some(workers);
         self
     }
 
-    /// Sets how many workers [`Executor::resize`] may ask for, up to 1024. Default 64, or what
-    /// [`workers`](Self::workers) asks for if that is more.
+    /// Sets how many workers [`Executor::resize`](crate::Executor::resize) may ask for, up to 1024.
+    /// Default 64, or what [`workers`](Self::workers) asks for if that is more.
     ///
     /// Each takes 1.5 KiB of `/dev/shm`.
     pub fn workers_max(mut self, workers: usize) -> Self {

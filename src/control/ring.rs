@@ -90,7 +90,8 @@ impl<'c> Ring<'c> {
     pub(crate) fn reset(&self) {
         let shift = self.cells.len().trailing_zeros();
         // Laps ahead, so that nobody takes a cell or a hint for one that he has seen before.
-        let lap = ((self.tail.load(Ordering::Relaxed) >> shift) as u32).wrapping_add(3);
+        let latest = self.tail.load(Ordering::Relaxed).max(self.front.head.load(Ordering::Relaxed));
+        let lap = ((latest >> shift) as u32).wrapping_add(3);
         for cell in self.cells {
             // PAIRS id-visible: a swap reads the id that it throws away.
             cell.swap(Cell::empty(lap).0, Ordering::AcqRel);
@@ -99,6 +100,7 @@ impl<'c> Ring<'c> {
         let start = u64::from(lap) << shift;
         self.tail.store(start, Ordering::Release);
         step!(parent "ring.reset.tail");
+        self.front.given.store(start, Ordering::Relaxed);
         self.front.head.store(start, Ordering::Release);
         step!(parent "ring.reset.head");
     }
@@ -160,9 +162,9 @@ impl<'c> Ring<'c> {
                 position = position.wrapping_add(1);
                 continue;
             }
-            // { lap - 1, full }: not popped since the last time round. Any other cell under a hint
-            // that stands still is garbled: one of a later lap was seen after the hint had moved
-            // on, one of an earlier lap not before the hint had come here.
+            // { lap - 1, full }: not popped since the last time round. Or others have pushed a
+            // whole ring since the hint was read. Any other cell under a hint that stands still is
+            // garbled.
             let before = std::mem::replace(&mut hint, self.tail.load(Ordering::Acquire));
             if hint == before {
                 return Err(Full);
@@ -186,10 +188,7 @@ impl<'c> Ring<'c> {
         loop {
             let (position, seen) = self.front_from(*near, &mut steps)?;
             *near = position;
-            let Some(id) = seen.id() else {
-                self.pass(position);
-                return None;
-            };
+            let id = seen.id()?;
             if self.take(position, seen) {
                 *near = position.wrapping_add(1);
                 if near.is_multiple_of(LINE) {
@@ -233,8 +232,12 @@ impl<'c> Ring<'c> {
 
     /// Tells whether a pop would find nothing now.
     pub(crate) fn is_empty(&self) -> bool {
-        let front = self.front_from(self.head(), &mut self.steps_max());
-        front.is_none_or(|(_, seen)| seen.id().is_none())
+        let Some((front, seen)) = self.front_from(self.head(), &mut self.steps_max()) else {
+            return true;
+        };
+        // Here and not in a pop: where that begins is what somebody remembers.
+        self.pass(front);
+        seen.id().is_none()
     }
 
     /// The first cell from a position on that was not popped in that position's lap, and what lies
@@ -250,12 +253,12 @@ impl<'c> Ring<'c> {
             }
             // PAIRS hint: an older cell would be taken for one that was popped, and passed over.
             let head = self.head();
-            if seen.lap() == lap.wrapping_add(1) {
-                // Popped, perhaps pushed again.
+            if seen.lap() == lap.wrapping_add(1) || seen == Cell::empty(lap.wrapping_add(2)) {
+                // Popped, perhaps pushed again, perhaps popped once more.
                 position = head.max(position.wrapping_add(1));
             } else {
-                // Popped laps ago: what lies a whole ring behind the tail was. Any other is
-                // garbled.
+                // Popped laps ago: what lies a whole ring behind the tail was, though that may be
+                // a line behind itself. Any other is garbled.
                 let tail = self.tail.load(Ordering::Acquire);
                 let known = head.max(tail.saturating_sub(self.cells.len() as u64));
                 if known == position {

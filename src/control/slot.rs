@@ -112,7 +112,8 @@ pub(crate) enum Phase {
     Queued,
     Running,
     Finished,
-    /// The slot is free, or has gone on to another task.
+    /// The slot has gone on to another task, or is free. (One that is free may also say how its
+    /// latest task ended: the ledger knows.)
     Gone,
 }
 

@@ -223,8 +223,10 @@ impl Builder {
         self
     }
 
-    /// Keeps each worker on cores of its own: its share of those that this process may use, one at
-    /// least, in turns where there are more workers than cores. The caller may run on all of them.
+    /// Keeps each worker on cores of its own: its share of those that the thread which builds the
+    /// executor may use, one at least. Where there are more workers than cores, and for those that
+    /// [`Executor::resize`](crate::Executor::resize) adds, the shares are given in turns. The
+    /// caller may run on all cores.
     ///
     /// The threads that a task starts stay there, too, and so does memory that the worker is the
     /// first to touch where cores have memory of their own (NUMA): the results that it makes, not

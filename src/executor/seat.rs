@@ -30,8 +30,8 @@ pub(super) struct Plan {
     pub(super) upkeep: Upkeep,
     pub(super) spin: Duration,
     pub(super) searchers_max: u32,
-    /// Each worker has cores of its own.
-    pub(super) is_pinned: bool,
+    /// Among how many workers the cores are shared out; 0: each may run on all of them.
+    pub(super) pinned_among: u32,
     pub(super) terms: Terms,
     pub(super) start_code: u64,
     pub(super) start_place: Option<Place>,
@@ -272,7 +272,7 @@ pub(super) fn hello(plan: &Plan, desk: &Desk, seat: usize, heap: &RemoteHeap) ->
         start_offset: start.offset,
         start_len: start.len,
         timed: desk.is_timed().into(),
-        pinned_among: if plan.is_pinned { desk.workers().into() } else { 0 },
+        pinned_among: plan.pinned_among.into(),
         tasks_max: plan.terms.tasks_max,
         memory_max: plan.terms.memory_max,
         idle_ns: plan.terms.idle.as_nanos() as u64,

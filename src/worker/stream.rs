@@ -35,7 +35,7 @@ impl Stream {
     pub(super) fn note(&mut self, index: u32) {
         self.rising = if index > self.index { self.rising.saturating_add(1) } else { 0 };
         self.index = index;
-        self.tasks += 1;
+        self.tasks = self.tasks.saturating_add(1);
     }
 
     /// How many ticks to wait before the next look at an empty ring.
@@ -44,7 +44,8 @@ impl Stream {
             return 0;
         }
         let tasks = std::mem::take(&mut self.tasks);
-        let enough = if self.flows() { self.usual + self.usual / 2 } else { FLOW_TASKS };
+        let more = self.usual.saturating_add(self.usual / 2);
+        let enough = if self.flows() { more } else { FLOW_TASKS };
         if !self.flows() {
             self.usual = tasks;
         }

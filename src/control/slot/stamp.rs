@@ -6,7 +6,8 @@ use crate::sync::Ordering;
 impl Slot {
     /// Parent, while the slot is a draft or its worker is dead: notes when the task is queued.
     ///
-    /// It lies where the result's offset will: nobody reads that before the worker has written it.
+    /// It lies where the result's offset will, if there is one: nobody asks for that before the
+    /// worker has written it.
     pub(crate) fn stamp(&self, queued_at_ns: u64) {
         self.result_offset.store(queued_at_ns, Ordering::Relaxed);
     }

@@ -132,6 +132,37 @@ fn who_is_ahead_of_the_front_finds_it_from_the_start() {
     assert_eq!(twin.ring().pop_near(&mut ahead), Some(0));
 }
 
+/// The same, farther ahead: that one moved the head to where it was, and others, who begin there,
+/// slept over what was pushed at the front.
+#[test]
+fn who_is_ahead_of_the_front_leads_nobody_astray() {
+    let (twin, mut ahead) = (Twin::new(16, 2), Reader::at(42));
+    (0..2).for_each(|id| assert_eq!(twin.ring().push(id), Ok(())));
+    assert_eq!(twin.ring().pop_near(&mut ahead), None);
+    assert!(!twin.ring().is_empty());
+    assert_eq!([twin.ring().pop(), twin.ring().pop()], [Some(0), Some(1)]);
+}
+
+/// With a tail that is behind, too, the ring was taken for garbled, and so for empty.
+#[test]
+fn a_head_that_is_a_whole_ring_behind_leads_to_the_front() {
+    for pushed in 0..16 {
+        let twin = Twin::new(16, 1);
+        for id in 0..pushed {
+            assert_eq!(twin.ring().push(id), Ok(()));
+            assert_eq!(twin.ring().pop(), Some(id));
+        }
+        for head in 0..16 {
+            twin.front.head.store(head, Ordering::Relaxed);
+            assert!(twin.ring().is_empty(), "{pushed} {head}");
+            twin.front.head.store(head, Ordering::Relaxed);
+            assert_eq!(twin.ring().push(7), Ok(()));
+            assert!(!twin.ring().is_empty(), "{pushed} {head}");
+            assert_eq!(twin.ring().pop_near(&mut Reader::default()), Some(7), "{pushed} {head}");
+        }
+    }
+}
+
 #[test]
 fn ids_that_others_popped_are_passed_over_by_who_remembers_them() {
     let twin = Twin::new(8, 1);

@@ -70,7 +70,8 @@ impl Builder {
             spin: self.spin,
             // One core is left to the caller, who has to be awake to submit.
             searchers_max: cores.saturating_sub(1).max(1),
-            is_pinned: self.is_pinned && backend != Backend::Sequential,
+            // So many whatever becomes of them, so that a successor has its predecessor's cores.
+            pinned_among: if self.is_pinned { workers } else { 0 },
             terms: self.terms.of(backend),
             start_code: start.as_ref().map_or(NO_CODE, |(code, _)| *code),
             start_place: start.as_ref().map(|(_, lease)| lease.place()),

@@ -1,8 +1,8 @@
 //! Taking the outcomes of tasks out of their slots.
 //!
-//! A task is collected by who holds its entry of the ledger. Most are collected by the thread that
-//! joins them, which needs nothing else: the result is a word, and the record knows nothing of the
-//! task. For all others the record's lock is taken before the entry.
+//! Most are collected by the thread that joins them, by one change of the task's entry in the
+//! ledger: the result is a word, and the record knows nothing of the task. All others are collected
+//! by who holds the entry, and has taken the record's lock before.
 
 use super::{Desk, OVERWRITTEN, Outcome, Record};
 use crate::archive::Body;

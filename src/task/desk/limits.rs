@@ -180,7 +180,7 @@ impl Desk {
             }
             // Whoever has made room in the slot has woken who slept on it, and nobody else. The
             // worker may also have marked the bell as rung, and that keeps others from ringing.
-            if owed.ring || slot.phase(generation) == Phase::Gone {
+            if owed.ring || self.ledger.posted(index as usize) != Some(generation) {
                 self.bell.ring_anyway();
             }
         }

@@ -149,8 +149,8 @@ impl Desk {
         let taken = taken.or_else(|| self.keep_outcome(index, generation));
         let Some(is_waited) = taken else { return false };
         if is_waited {
-            // The mark goes with the slot. A worker that died before it woke the sleeper left
-            // nothing else behind by which `bury` could know.
+            // Nobody looks at the mark any more. A worker that died before it woke the sleeper
+            // left nothing else behind by which `bury` could know.
             futex_wake(slot.futex(), u32::MAX);
         }
         true

@@ -11,21 +11,21 @@ use super::check;
 pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
     // SAFETY: a set is a field of bits, and none of them set is a value.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the set is writable and as long as is said.
+    // SAFETY: the set is this function's, writable, and as long as is said.
     check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })?;
-    // SAFETY: the number is below that of the bits.
+    // SAFETY: only numbers below that of the bits are asked for, in the range that follows.
     let has = |&core: &usize| unsafe { libc::CPU_ISSET(core, &set) };
     Ok((0..libc::CPU_SETSIZE as usize).filter(has).collect())
 }
 
 /// Keeps this thread, and all that it starts, on these cores.
 pub(crate) fn keep_to(cores: &[usize]) -> io::Result<()> {
-    // SAFETY: as above.
+    // SAFETY: a set is a field of bits, and none of them set is a value.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     for &core in cores.iter().filter(|core| **core < libc::CPU_SETSIZE as usize) {
-        // SAFETY: the number is below that of the bits.
+        // SAFETY: the filter has left numbers below that of the bits.
         unsafe { libc::CPU_SET(core, &mut set) };
     }
-    // SAFETY: the set is readable and as long as is said.
+    // SAFETY: the set is this function's, readable, and as long as is said.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
 }

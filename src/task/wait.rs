@@ -194,6 +194,7 @@ impl Desk {
             let (start, slots) = (ticks(), self.control().slots().len() as u32);
             let pause = gather.pause(start, index, slots, self.behind(index));
             if pause > 0 {
+                // Wrapping: a clock that goes back ends it.
                 while ticks().wrapping_sub(start) < pause {
                     std::hint::spin_loop();
                 }

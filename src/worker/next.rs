@@ -16,6 +16,9 @@ const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
 /// may have several before it, though another could begin them a little sooner.
 const COUNT: u64 = 8;
 const COUNT_TICKS: u64 = COUNT * 4 * TICKS_A_US;
+/// Of so many tasks ahead, the slots are fetched: one from another core takes about as long as a
+/// short task.
+const AHEAD: u64 = 2;
 
 /// What a worker does next.
 pub(super) enum Next {
@@ -128,7 +131,7 @@ impl Worker {
         if own.is_none() {
             return ring.pop_near(reader);
         }
-        for ahead in 0..2 {
+        for ahead in 0..AHEAD {
             let next = ring.peek_own(reader, ahead).map(|next| next as usize);
             if let Some(slot) = next.and_then(|next| self.control.slots().get(next)) {
                 slot.foresee();

@@ -96,33 +96,32 @@ impl Table {
     fn next(&self, seat: usize) -> Option<u32> {
         let (ring, wake) = (self.ring(), self.wake());
         let closing = || self.closing.load(Ordering::SeqCst) != 0;
-        let (mut woken, mut reader) = (false, Reader::default());
+        let mut reader = Reader::default();
+        let first = ring.pop_near(&mut reader);
+        if first.is_some() {
+            return first;
+        }
         loop {
-            if let Some(index) = ring.pop_near(&mut reader) {
-                if woken && !ring.is_empty() {
-                    wake.notify();
-                }
-                return Some(index);
-            }
             if closing() && ring.is_empty() {
                 return None;
             }
-            if wake.search(seat, 1) {
-                let found = ring.pop_near(&mut reader);
+            let searches = wake.search(seat, 1);
+            let mut found = searches.then(|| ring.pop_near(&mut reader)).flatten();
+            if searches {
                 wake.found(seat);
-                if found.is_some() {
-                    if !ring.is_empty() {
-                        wake.notify();
-                    }
-                    return found;
+            }
+            if found.is_none() {
+                if !searches || ring.is_empty() {
+                    wake.sleep(seat, None, || !ring.is_empty() || closing());
                 }
+                found = ring.pop_near(&mut reader);
             }
-            if !ring.is_empty() {
-                woken = true;
-                continue;
+            if found.is_some() {
+                if !ring.is_empty() {
+                    wake.notify();
+                }
+                return found;
             }
-            wake.sleep(seat, None, || !ring.is_empty() || closing());
-            woken = true;
         }
     }
 
@@ -197,15 +196,18 @@ fn drain(table: &Table, count: usize) -> Vec<u32> {
 #[test]
 fn what_two_push_comes_out_once() {
     check(MANY, || {
-        let table = Table::new(1, 1);
+        let (table, pushed) = (Table::new(1, 1), Arc::new(AtomicU64::new(0)));
         let others = [1, 2].map(|id| {
-            let table = Arc::clone(&table);
-            thread::spawn(move || table.ring().push(id).expect("two cells"))
+            let (table, pushed) = (Arc::clone(&table), Arc::clone(&pushed));
+            thread::spawn(move || table.ring().push_near(id, &pushed).expect("two cells"))
         });
         let mut ids = drain(&table, 2);
         others.into_iter().for_each(|other| other.join().expect("pusher"));
         ids.sort_unstable();
         assert_eq!((ids, table.ring().pop()), (vec![1, 2], None));
+        // Either of them may have been the last to say how far they have come.
+        table.ring().push_near(3, &pushed).expect("an empty ring");
+        assert_eq!((table.ring().pop(), table.ring().pop()), (Some(3), None));
     });
 }
 

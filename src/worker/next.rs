@@ -6,7 +6,7 @@ use super::pace::{NAP_LEAST, NAP_MOST, Pace, are_too_many};
 use super::serve::Worker;
 use super::stream::Stream;
 use crate::control::{Nap, Spin};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Ordering;
 use crate::sys::{TICKS_A_US, ticks};
 
 /// A worker that slept for longer than this, by the processor's clock, has run a task that came
@@ -28,6 +28,15 @@ pub(super) enum Next {
     Leave {
         idle: bool,
     },
+}
+
+/// What came of a worker's search.
+enum Searched {
+    Found(u32),
+    /// It has found nothing, and a producer may have relied on it.
+    InVain,
+    /// It has not searched.
+    No,
 }
 
 /// What a worker has learned about when to look for the next task awake.
@@ -142,64 +151,64 @@ impl Worker {
 
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
-        let control = Arc::clone(&self.control);
-        let (ring, wake) = (control.ring(), control.wake());
-        let closing = || control.header().closing.load(Ordering::SeqCst) != 0;
-        let leave = &control.seats()[self.seat].leave;
-        let (mut woken, mut idle_since) = (false, None);
+        let mut idle_since = None;
         loop {
-            if let Some(index) = ring.pop_near(&mut self.reader) {
-                // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
-                if woken && !ring.is_empty() {
-                    wake.notify();
-                }
-                return Next::Task(index);
-            }
-            if closing() && ring.is_empty() {
+            if self.closes() && self.control.ring().is_empty() {
                 return Next::Close;
             }
-            if leave.load(Ordering::SeqCst) != 0 {
+            if self.seat().leave.load(Ordering::SeqCst) != 0 {
                 return Next::Leave { idle: false };
             }
-            if self.nap() {
-                woken = true;
-                continue;
+            if !self.nap() {
+                match self.search() {
+                    Searched::Found(index) => return Next::Task(index),
+                    // Before anything slow: a producer may have relied on the search; several may
+                    // have, and one task is all that this worker takes.
+                    Searched::InVain if !self.control.ring().is_empty() => {
+                        // What it remembers may be wrong, if the ring was overwritten and put in
+                        // order.
+                        self.reader.start_over();
+                    }
+                    _ if self.sleep(&mut idle_since) => return Next::Leave { idle: true },
+                    _ => {}
+                }
             }
-            if let Some(index) = self.search() {
+            let ring = self.control.ring();
+            if let Some(index) = ring.pop_near(&mut self.reader) {
+                // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
+                if !ring.is_empty() {
+                    self.control.wake().notify();
+                }
                 return Next::Task(index);
             }
-            // Before anything slow: a producer may have relied on the search; several may have, and
-            // one task is all that this worker takes.
-            if !ring.is_empty() {
-                // What it remembers may be wrong, if the ring was overwritten and put in order.
-                woken = true;
-                self.reader.start_over();
-                continue;
-            }
-            if std::mem::take(&mut self.owes_ring) {
-                self.bell.ring();
-            }
-            self.reclaim();
-            self.local.heap().trim();
-            let left = match self.terms.idle {
-                None => None,
-                Some(most) => {
-                    let since: Instant = *idle_since.get_or_insert_with(Instant::now);
-                    Some(most.saturating_sub(since.elapsed()))
-                }
-            };
-            let has_work = || {
-                let orders = closing() || leave.load(Ordering::SeqCst) != 0;
-                orders || !ring.is_empty() || self.local.has_release()
-            };
-            let asleep_at = ticks();
-            let found = wake.sleep(self.seat, left, has_work);
-            self.search.slept = Some(ticks().saturating_sub(asleep_at));
-            if !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty() {
-                return Next::Leave { idle: true };
-            }
-            woken = true;
         }
+    }
+
+    /// Sleeps until there may be something to do. True: this worker has had nothing to do for so
+    /// long that it leaves.
+    fn sleep(&mut self, idle_since: &mut Option<Instant>) -> bool {
+        if std::mem::take(&mut self.owes_ring) {
+            self.bell.ring();
+        }
+        self.reclaim();
+        self.local.heap().trim();
+        let left = self.terms.idle.map(|most| {
+            let since = idle_since.get_or_insert_with(Instant::now);
+            most.saturating_sub(since.elapsed())
+        });
+        let ring = self.control.ring();
+        let has_work = || {
+            let orders = self.closes() || self.seat().leave.load(Ordering::SeqCst) != 0;
+            orders || !ring.is_empty() || self.local.has_release()
+        };
+        let asleep_at = ticks();
+        let found = self.control.wake().sleep(self.seat, left, has_work);
+        self.search.slept = Some(ticks().saturating_sub(asleep_at));
+        !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty()
+    }
+
+    fn closes(&self) -> bool {
+        self.control.header().closing.load(Ordering::SeqCst) != 0
     }
 
     /// Naps as long as others take short tasks one after the other, and are enough for them. True:
@@ -207,7 +216,7 @@ impl Worker {
     fn nap(&mut self) -> bool {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let Search { pace, taken, .. } = &mut self.search;
-        if !pace.lets_nap(ticks(), ring.popped(), *taken) {
+        if !pace.lets_nap(ticks(), self.reader.front(), *taken) {
             return false;
         }
         let has_orders = || {
@@ -241,20 +250,21 @@ impl Worker {
     }
 
     /// Looks for a task for a while, where that pays and not too many do.
-    fn search(&mut self) -> Option<u32> {
+    fn search(&mut self) -> Searched {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
         if !search.pays() || !wake.search(self.seat, search.searchers_max) {
-            return None;
+            return Searched::No;
         }
         search.let_gather();
         let found = search.spin.until(|| ring.pop_near(reader));
         wake.found(self.seat);
+        let Some(index) = found else { return Searched::InVain };
         // A producer that saw this worker search has woken nobody.
-        if found.is_some() && !ring.is_empty() {
+        if !ring.is_empty() {
             wake.notify();
         }
-        found
+        Searched::Found(index)
     }
 }
 

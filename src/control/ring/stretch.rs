@@ -29,6 +29,12 @@ impl Reader {
         Self { near, own: 0..0 }
     }
 
+    /// As far as it has come: at the front, after a pop by [`Ring::pop_near`] that has found
+    /// nothing.
+    pub(crate) fn front(&self) -> u64 {
+        self.near
+    }
+
     /// Forgets how far it has come.
     pub(crate) fn start_over(&mut self) {
         *self = Self::default();

@@ -95,7 +95,8 @@ impl Desk {
     /// out. Nothing that a worker touches is looked at.
     pub(crate) fn behind(&self, index: u32) -> u64 {
         let (next, count) = (self.cursor.load(Ordering::Relaxed), self.records.len());
-        ((next + count - 1).saturating_sub(index as usize) % count) as u64
+        let behind = (next + count - 1).saturating_sub(index as usize);
+        (if behind < count { behind } else { behind - count }) as u64
     }
 
     /// Has the processor fetch the slot that is joined some tasks later, by who joins them in the

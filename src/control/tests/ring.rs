@@ -165,7 +165,8 @@ fn a_head_that_is_a_whole_ring_behind_leads_to_the_front() {
 
 #[test]
 fn who_remembers_any_place_before_the_end_pushes_at_the_end() {
-    for (laps, pushed) in [0, 1, 5].into_iter().flat_map(|laps| (0..=16).map(move |n| (laps, n))) {
+    let pushes = [0, 1, 7, 8, 9, 15, 16];
+    for (laps, pushed) in [0, 2].into_iter().flat_map(|laps| pushes.map(|pushed| (laps, pushed))) {
         let end = 16 * laps as u64 + u64::from(pushed);
         for near in 0..=end {
             let (twin, near) = (Twin::new(16, laps), AtomicU64::new(near));

@@ -86,13 +86,11 @@ impl<'c> Ring<'c> {
     /// Empties all cells while others push and pop: ids are lost, and the ring is in order again.
     ///
     /// One thread at a time. Who pushed meanwhile and lost its id had queued its task before, and
-    /// the caller sees that: it pushes all that is queued once more. `pushed` is what those who
-    /// push remember.
-    pub(crate) fn reset(&self, pushed: u64) {
+    /// the caller sees that: it pushes all that is queued once more.
+    pub(crate) fn reset(&self) {
         let shift = self.cells.len().trailing_zeros();
         // Laps ahead, so that nobody takes a cell or a hint for one that he has seen before.
-        let hints = [&self.front.head, self.tail].map(|hint| hint.load(Ordering::Relaxed));
-        let latest = hints.into_iter().fold(pushed, u64::max);
+        let latest = self.tail.load(Ordering::Relaxed).max(self.front.head.load(Ordering::Relaxed));
         let lap = ((latest >> shift) as u32).wrapping_add(3);
         for cell in self.cells {
             // PAIRS id-visible: a swap reads the id that it throws away.
@@ -131,16 +129,10 @@ impl<'c> Ring<'c> {
 
     /// Adds `id` (below 2^31) at the end.
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
-        self.push_near(id, &AtomicU64::new(self.tail.load(Ordering::Acquire)))
-    }
-
-    /// As [`Ring::push`], by those who remember how far pushes have come: to here, or farther. They
-    /// find the end at once, though `tail` is some cells behind.
-    pub(crate) fn push_near(&self, id: u32, near: &AtomicU64) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
         let backoff = Backoff::new();
         // PAIRS hint: a cell is seen at least as new as the hint that leads to it.
-        let mut hint = near.load(Ordering::Acquire);
+        let mut hint = self.tail.load(Ordering::Acquire);
         let mut position = hint;
         for _ in 0..self.steps_max() {
             let (cell, lap) = self.at(position);
@@ -153,9 +145,6 @@ impl<'c> Ring<'c> {
                 {
                     step!(parent "ring.push.cell");
                     let next = position.wrapping_add(1);
-                    // PAIRS hint. Another thread may have gone on meanwhile: then whoever is next
-                    // walks on from here.
-                    near.store(next, Ordering::Release);
                     if next.is_multiple_of(self.stride()) {
                         // PAIRS hint.
                         self.tail.fetch_max(next, Ordering::Release);
@@ -170,7 +159,7 @@ impl<'c> Ring<'c> {
             }
             if seen.lap() == lap || seen == Cell::empty(lap.wrapping_add(1)) {
                 // { lap, full }, or popped already: somebody has pushed here.
-                position = self.tail.load(Ordering::Acquire).max(position.wrapping_add(1));
+                position = position.wrapping_add(1);
                 continue;
             }
             // { lap - 1, full }: not popped since the last time round. Or others have pushed a
@@ -234,9 +223,9 @@ impl<'c> Ring<'c> {
         step!(both "ring.pop.head");
     }
 
-    /// As [`Ring::move_head`], if that is not where it is.
+    /// As [`Ring::move_head`], if it is a line behind.
     fn pass(&self, front: u64) {
-        if front > self.front.head.load(Ordering::Relaxed) {
+        if front.saturating_sub(self.front.head.load(Ordering::Relaxed)) >= LINE {
             self.move_head(front);
         }
     }

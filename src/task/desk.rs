@@ -60,8 +60,6 @@ pub(crate) struct Desk {
     spoiled: AtomicBool,
     /// Where the search for a free slot goes on.
     cursor: AtomicUsize,
-    /// How far pushes have come in the ring. A hint.
-    pushed: AtomicU64,
     workers: AtomicU32,
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
@@ -128,7 +126,6 @@ impl Desk {
             mending: Mutex::default(),
             spoiled: AtomicBool::new(false),
             cursor: AtomicUsize::new(0),
-            pushed: AtomicU64::new(0),
             workers: AtomicU32::new(0),
             vacant: AtomicU32::new(0),
             woken: AtomicU64::new(queue::NOBODY.into()),

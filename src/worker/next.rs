@@ -160,17 +160,15 @@ impl Worker {
                 return Next::Leave { idle: false };
             }
             if !self.nap() {
-                match self.search() {
+                let is_wanted = match self.search() {
                     Searched::Found(index) => return Next::Task(index),
-                    // Before anything slow: a producer may have relied on the search; several may
-                    // have, and one task is all that this worker takes.
-                    Searched::InVain if !self.control.ring().is_empty() => {
-                        // What it remembers may be wrong, if the ring was overwritten and put in
-                        // order.
-                        self.reader.start_over();
-                    }
-                    _ if self.sleep(&mut idle_since) => return Next::Leave { idle: true },
-                    _ => {}
+                    // A producer may have relied on the search; several may have, and one task is
+                    // all that this worker takes.
+                    Searched::InVain => !self.control.ring().is_empty(),
+                    Searched::No => false,
+                };
+                if !is_wanted && self.sleep(&mut idle_since) {
+                    return Next::Leave { idle: true };
                 }
             }
             let ring = self.control.ring();
@@ -180,6 +178,10 @@ impl Worker {
                     self.control.wake().notify();
                 }
                 return Next::Task(index);
+            }
+            if !ring.is_empty() {
+                // What it remembers may be wrong, if the ring was overwritten and put in order.
+                self.reader.start_over();
             }
         }
     }

@@ -164,38 +164,6 @@ fn a_head_that_is_a_whole_ring_behind_leads_to_the_front() {
 }
 
 #[test]
-fn who_remembers_any_place_before_the_end_pushes_at_the_end() {
-    let pushes = [0, 1, 7, 8, 9, 15, 16];
-    for (laps, pushed) in [0, 2].into_iter().flat_map(|laps| pushes.map(|pushed| (laps, pushed))) {
-        let end = 16 * laps as u64 + u64::from(pushed);
-        for near in 0..=end {
-            let (twin, near) = (Twin::new(16, laps), AtomicU64::new(near));
-            (0..pushed).for_each(|id| assert_eq!(twin.ring().push(id), Ok(())));
-            let expected = if pushed < 16 { Ok(()) } else { Err(Full) };
-            assert_eq!(twin.ring().push_near(99, &near), expected, "{laps} {pushed} {near:?}");
-            let ids: Vec<u32> = std::iter::from_fn(|| twin.ring().pop()).collect();
-            let all = (0..pushed).chain(expected.is_ok().then_some(99));
-            assert!(ids.into_iter().eq(all), "{laps} {pushed} {near:?}");
-            assert!(pushed == 16 || near.load(Ordering::Relaxed) == end + 1);
-        }
-    }
-}
-
-/// A ring whose hints were overwritten began anew at a place before the one that pushes remembered:
-/// they left cells out, and nobody popped what lay behind those.
-#[test]
-fn a_ring_that_is_put_in_order_begins_after_all_that_pushes_remember() {
-    for pushed in 0..300 {
-        let (twin, pushed) = (Twin::new(16, 1), AtomicU64::new(pushed));
-        twin.front.head.store(0, Ordering::Relaxed);
-        twin.tail.store(0, Ordering::Relaxed);
-        twin.ring().reset(pushed.load(Ordering::Relaxed));
-        (0..10).for_each(|id| assert_eq!(twin.ring().push_near(id, &pushed), Ok(())));
-        assert!((0..10).all(|id| twin.ring().pop() == Some(id)), "{pushed:?}");
-    }
-}
-
-#[test]
 fn ids_that_others_popped_are_passed_over_by_who_remembers_them() {
     let twin = Twin::new(8, 1);
     let mut readers = [0, 3, 8].map(Reader::at);

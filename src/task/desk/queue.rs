@@ -13,7 +13,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 impl Desk {
     /// Makes a queued slot known to the workers.
     pub(super) fn push(&self, index: u32, generation: u32) {
-        if self.control.ring().push_near(index, &self.pushed).is_err() && !self.mend_ring() {
+        if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
         let notice = self.control.wake().notify();
@@ -66,7 +66,7 @@ impl Desk {
                 kept.push(index);
             }
         }
-        ring.reset(self.pushed.load(Ordering::Relaxed));
+        ring.reset();
         let others = (0..is_kept.len()).filter(|&index| !is_kept[index] && self.is_queued(index));
         for index in kept.into_iter().chain(others.map(|index| index as u32)) {
             ring.push(index)?;

@@ -298,7 +298,7 @@ fn the_pages_of_new_memory_are_found_at_once() {
         let before = minor_faults();
         array.fill(1);
         let faults = minor_faults() - before;
-        assert!(faults < 64, "{faults} faults for {len} numbers");
+        assert!(faults < 32, "{faults} faults for {len} numbers");
     }
 }
 

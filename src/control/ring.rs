@@ -231,6 +231,8 @@ impl<'c> Ring<'c> {
     }
 
     /// Tells whether a pop would find nothing now.
+    ///
+    /// One copy for all who ask: who wakes up after a pause has none of its code at hand.
     #[inline(never)]
     pub(crate) fn is_empty(&self) -> bool {
         let Some((front, seen)) = self.front_from(self.head(), &mut self.steps_max()) else {

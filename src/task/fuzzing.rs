@@ -18,7 +18,7 @@ use super::outcome::Outcome;
 use crate::archive::{Codec, MessagePack, Output, Returnable, Serialized};
 use crate::control::{Control, Ending, FromParent, FromWorker, Releases, ResultPlace};
 use crate::memory::{Array, RemoteHeap};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::sys;
 
 pub use table::table;
@@ -83,14 +83,14 @@ impl Heap {
 /// Byte 0: bit 0 failed, bit 1 inline, bit 2 an absurd length. Byte 1: the type. Bytes 2 and 3: the
 /// offset in units of 64 bytes. Bytes 4..8: the length. Bytes 8..16: the attached blocks.
 pub fn result(input: &[u8]) {
-    thread_local! {
-        static HEAP: Heap = Heap::new();
-    }
-    HEAP.with(|heap| read_result(heap, input));
+    read_result(input);
 }
 
 /// True: it was a result.
-fn read_result(heap: &Heap, input: &[u8]) -> bool {
+fn read_result(input: &[u8]) -> bool {
+    // One for all threads: inputs name it, and a process has one heap of a name.
+    static HEAP: OnceLock<Mutex<Heap>> = OnceLock::new();
+    let heap = &*lock(HEAP.get_or_init(|| Mutex::new(Heap::new())));
     let Some((head, content)) = input.split_first_chunk::<HEAD_BYTES>() else { return false };
     let [flags, kind, offset_low, offset_high, l0, l1, l2, l3, attached @ ..] = *head;
     let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));

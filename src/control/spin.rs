@@ -8,7 +8,7 @@ const SPINS_A_LOOK: u32 = 16;
 const WORTHWHILE: Duration = Duration::from_micros(2);
 /// How long to spin while waits are short, at least: some waits among them are longer, and to stop
 /// spinning because of one costs more than to spin through it.
-const STEADY: Duration = Duration::from_micros(16);
+const STEADY: Duration = Duration::from_micros(32);
 /// How many waits are slept through before spinning is tried again.
 const SLEEPS_A_PROBE: u32 = 16;
 

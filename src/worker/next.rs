@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::pace::{NAP_LEAST, NAP_MOST, Pace, are_too_many};
+use super::pace::{NAP_MOST, Pace, Taken, are_too_many};
 use super::serve::Worker;
 use super::stream::Stream;
 use crate::control::{Nap, Spin};
@@ -37,6 +37,21 @@ enum Searched {
     InVain,
     /// It has not searched.
     No,
+}
+
+/// How a worker without a task has passed some time.
+enum Rest {
+    /// It has found one.
+    Found(u32),
+    /// Not at all: there may be one.
+    None,
+    Napped,
+    /// Somebody has ended its nap.
+    Called,
+    /// It was woken, or has orders.
+    Slept,
+    /// It leaves.
+    TooLong,
 }
 
 /// What a worker has learned about when to look for the next task awake.
@@ -151,7 +166,7 @@ impl Worker {
 
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
-        let mut idle_since = None;
+        let (mut idle_since, mut is_spare) = (None, false);
         loop {
             if self.closes() && self.control.ring().is_empty() {
                 return Next::Close;
@@ -159,31 +174,66 @@ impl Worker {
             if self.seat().leave.load(Ordering::SeqCst) != 0 {
                 return Next::Leave { idle: false };
             }
-            if !self.nap() {
-                let is_wanted = match self.search() {
-                    Searched::Found(index) => return Next::Task(index),
-                    // A producer may have relied on the search; several may have, and one task is
-                    // all that this worker takes.
-                    Searched::InVain => !self.control.ring().is_empty(),
-                    Searched::No => false,
-                };
-                if !is_wanted && self.sleep(&mut idle_since) {
-                    return Next::Leave { idle: true };
-                }
+            let front = self.reader.front();
+            let rest = self.rest(is_spare, &mut idle_since);
+            match rest {
+                Rest::Found(index) => return Next::Task(index),
+                Rest::TooLong => return Next::Leave { idle: true },
+                Rest::None | Rest::Napped | Rest::Called | Rest::Slept => {}
             }
-            let ring = self.control.ring();
+            let (ring, pace) = (self.control.ring(), &mut self.search.pace);
             if let Some(index) = ring.pop_near(&mut self.reader) {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if !ring.is_empty() {
                     self.control.wake().notify();
                 }
+                match rest {
+                    Rest::Called => {
+                        pace.came_in_time();
+                        pace.was_wanted(ticks());
+                    }
+                    Rest::Slept => pace.came_in_time(),
+                    _ => {}
+                }
                 return Next::Task(index);
             }
+            is_spare = match rest {
+                Rest::Slept if self.reader.front() != front => {
+                    pace.came_in_vain(self.search.slept.unwrap_or(0));
+                    true
+                }
+                Rest::Called => {
+                    pace.came_in_vain(0);
+                    true
+                }
+                Rest::Napped => true,
+                _ => false,
+            };
             if !ring.is_empty() {
                 // What it remembers may be wrong, if the ring was overwritten and put in order.
                 self.reader.start_over();
             }
         }
+    }
+
+    /// Naps, looks for a task awake, or sleeps. One whom others can spare looks for none: it may be
+    /// on the core of one of them, or of the caller, and only be in the way.
+    fn rest(&mut self, is_spare: bool, idle_since: &mut Option<Instant>) -> Rest {
+        match self.nap() {
+            Nap::Called => return Rest::Called,
+            Nap::Over => return Rest::Napped,
+            Nap::None => {}
+        }
+        if !is_spare {
+            match self.search() {
+                Searched::Found(index) => return Rest::Found(index),
+                // A producer may have relied on the search; several may have, and one task is all
+                // that this worker takes.
+                Searched::InVain if !self.control.ring().is_empty() => return Rest::None,
+                Searched::InVain | Searched::No => {}
+            }
+        }
+        if self.sleep(idle_since) { Rest::TooLong } else { Rest::Slept }
     }
 
     /// Sleeps until there may be something to do. True: this worker has had nothing to do for so
@@ -213,36 +263,35 @@ impl Worker {
         self.control.header().closing.load(Ordering::SeqCst) != 0
     }
 
-    /// Naps as long as others take short tasks one after the other, and are enough for them. True:
-    /// it has napped, and the ring is to be looked at.
-    fn nap(&mut self) -> bool {
+    /// Naps as long as others take short tasks one after the other, and are enough for them. Unless
+    /// there was no nap, the ring is to be looked at.
+    fn nap(&mut self) -> Nap {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let Search { pace, taken, .. } = &mut self.search;
-        if !pace.lets_nap(ticks(), self.reader.front(), *taken) {
-            return false;
-        }
+        let Some(mut time) = pace.lets_nap(ticks(), self.reader.front(), *taken) else {
+            return Nap::None;
+        };
         let has_orders = || {
             let leaves = self.control.seats()[self.seat].leave.load(Ordering::Relaxed) != 0;
             let closes = self.control.header().closing.load(Ordering::Relaxed) != 0;
             leaves || closes || self.local.has_release()
         };
-        let mut time = NAP_LEAST;
         loop {
             match wake.nap(self.seat, time, has_orders) {
-                Nap::None => return false,
-                Nap::Called => {
-                    pace.was_wanted(ticks());
-                    return true;
-                }
                 Nap::Over => {}
+                none_or_called => return none_or_called,
             }
             let now = ticks();
-            let Some(pace_ticks) = pace.look(now, ring.popped(), *taken) else { return true };
-            if are_too_many(ring.backlog(), pace_ticks) {
-                pace.was_wanted(now);
-                // So may others be that nap.
-                wake.end_nap();
-                return true;
+            match pace.look_up(now, ring.popped(), *taken) {
+                Taken::Stream(pace_ticks) if are_too_many(ring.backlog(), pace_ticks) => {
+                    pace.was_wanted(now);
+                    // So may others be that nap.
+                    wake.end_nap();
+                    return Nap::Over;
+                }
+                Taken::Stream(_) => {}
+                Taken::Some if ring.is_empty() => {}
+                Taken::Some | Taken::Nothing => return Nap::Over,
             }
             if time == NAP_MOST {
                 pace.was_not();

@@ -1,5 +1,7 @@
 //! What a task costs that does nothing: round trips awake and asleep, and tasks a second.
 
+#[path = "dispatch/bursts.rs"]
+mod bursts;
 mod common;
 #[path = "dispatch/grain.rs"]
 mod grain;
@@ -35,6 +37,9 @@ fn main() {
     let mut table = Table::new("dispatch");
     if wants("round-trips") {
         round_trips(&mut table);
+    }
+    if wants("bursts") {
+        bursts::bursts(&mut table);
     }
     if wants("throughput") {
         throughput(&mut table);

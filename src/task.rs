@@ -6,6 +6,7 @@
 mod argument;
 mod batch;
 mod chunks;
+mod delay;
 mod desk;
 mod frame;
 mod function;

@@ -38,8 +38,8 @@ pub(crate) struct Bed {
 /// Who was there when work was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// A worker that searches, and was not woken.
-    Searcher,
+    /// A worker that searches, or has taken the work by now. None was woken.
+    Awake,
     /// One that slept. It is on its way, and if it `is_far`, on another core than the caller's.
     Woken { is_far: bool },
     /// All are at work, or there are none.
@@ -61,11 +61,19 @@ impl<'c> Wake<'c> {
 
     /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
     pub(crate) fn notify(&self) -> Notice {
+        self.notify_unless(|| false)
+    }
+
+    /// As [`Wake::notify`]. Asks, before it wakes a sleeper, whether what was pushed is taken.
+    pub(crate) fn notify_unless(&self, is_taken: impl FnOnce() -> bool) -> Notice {
         // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees the pushed work.
         // PAIRS search: either this sees the searcher's bit gone, or the searcher sees the work.
         fence_after_swap();
         if self.anyone_searches() {
-            return Notice::Searcher;
+            return Notice::Awake;
+        }
+        if self.anyone_sleeps() && is_taken() {
+            return Notice::Awake;
         }
         self.wake_any().map_or(Notice::Nobody, |took| Notice::Woken { is_far: took > FAR_TICKS })
     }
@@ -73,6 +81,10 @@ impl<'c> Wake<'c> {
     /// Producer: tells whether a worker is awake and looking for work.
     pub(crate) fn anyone_searches(&self) -> bool {
         self.beds.iter().any(|bed| bed.searching.load(Ordering::Relaxed) != 0)
+    }
+
+    fn anyone_sleeps(&self) -> bool {
+        self.beds.iter().any(|bed| bed.sleeping.load(Ordering::Relaxed) != 0)
     }
 
     /// How many workers are awake: running a task, searching, or starting.

@@ -162,8 +162,17 @@ impl Desk {
 
     /// Tells whether a core is free of running and searching workers, so that spinning steals none.
     pub(crate) fn has_idle_core(&self) -> bool {
+        self.awake() < self.cores
+    }
+
+    /// As [`Desk::has_idle_core`]; a worker runs or searches, too.
+    pub(super) fn has_worker_and_idle_core(&self) -> bool {
+        (1..self.cores).contains(&self.awake())
+    }
+
+    fn awake(&self) -> u32 {
         let present = self.workers().saturating_sub(self.vacant.load(Ordering::Relaxed));
-        self.control.wake().awake(present) < self.cores
+        self.control.wake().awake(present)
     }
 
     /// Tells whether a task is under way whose end will give argument memory back.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use super::delay::Delay;
 use super::desk::Desk;
 use super::gather::Gather;
 use super::outcome::{Loss, Outcome};
@@ -51,6 +52,8 @@ struct Habits {
     gather: Gather,
     /// For one whose worker had to be woken.
     waking: Spin,
+    /// Before a worker is woken.
+    delay: Delay,
     /// When it last waited asleep, in ticks.
     slept_until: Option<u64>,
     /// How often in a row it slept for a short time only.
@@ -66,6 +69,7 @@ impl Habits {
             patience: Patience::default(),
             gather: Gather::default(),
             waking: Spin::all_or_nothing(WAKING_MOST),
+            delay: Delay::default(),
             slept_until: None,
             short_sleeps: 0,
             doze: DOZE_LEAST,
@@ -77,6 +81,7 @@ impl Habits {
         let is_short = now.saturating_sub(since) < SHORT_TICKS;
         self.short_sleeps = if is_short { self.short_sleeps.saturating_add(1) } else { 0 };
         self.slept_until = Some(now);
+        self.delay.waited(false);
     }
 
     /// Tells whether to spin for a task whose worker was woken, on another core or perhaps not.
@@ -187,7 +192,7 @@ impl Desk {
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        learn(|Habits { awake, patience, gather, .. }| {
+        learn(|Habits { awake, patience, gather, delay, .. }| {
             if !awake.pays() {
                 return done();
             }
@@ -199,6 +204,7 @@ impl Desk {
                     std::hint::spin_loop();
                 }
                 if done().is_some() {
+                    delay.waited(true);
                     return Some(());
                 }
             }
@@ -211,6 +217,7 @@ impl Desk {
                     patience.was_not(ticks().saturating_sub(start));
                 }
             }
+            delay.waited(true);
             Some(())
         })??;
         self.try_outcome(index, generation)
@@ -226,6 +233,17 @@ impl Desk {
             (spins && habits.waking.pays()).then(|| habits.waking.until(done))?
         })??;
         self.try_outcome(index, generation)
+    }
+
+    /// Waits for a moment, where a sleeping worker is about to be woken, for one that is awake and
+    /// has a core of its own to take the task. False: it has not, or that is not worth trying.
+    #[cold]
+    pub(super) fn is_soon_taken(&self, index: u32, generation: u32) -> bool {
+        if !self.has_worker_and_idle_core() {
+            return false;
+        }
+        let is_taken = || self.phase(index, generation) != Phase::Queued;
+        learn(|habits| habits.delay.until(is_taken)).unwrap_or(false)
     }
 
     /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for

@@ -84,6 +84,23 @@ fn a_sleeper_is_woken_once() {
 }
 
 #[test]
+fn a_sleeper_is_not_woken_for_what_others_have_taken() {
+    let control = Control::on_heap(1, 2);
+    let wake = control.wake();
+    let not_asked = || unreachable!("there is nobody to be woken");
+    assert_eq!(wake.notify_unless(not_asked), Notice::Nobody);
+    wake.sleep(0, None, || {
+        assert!(wake.search(1, 1));
+        assert_eq!(wake.notify_unless(not_asked), Notice::Awake);
+        wake.found(1);
+        assert_eq!(wake.notify_unless(|| true), Notice::Awake);
+        assert_eq!(wake.awake(2), 1, "it sleeps on");
+        assert!(matches!(wake.notify_unless(|| false), Notice::Woken { .. }));
+        false
+    });
+}
+
+#[test]
 fn who_naps_is_left_alone_by_producers_until_it_is_called() {
     let control = Control::on_heap(1, 70);
     let wake = control.wake();

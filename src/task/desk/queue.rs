@@ -16,7 +16,8 @@ impl Desk {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
-        let notice = self.control.wake().notify();
+        let is_taken = || !self.is_latest_woken() && self.is_soon_taken(index, generation);
+        let notice = self.control.wake().notify_unless(is_taken);
         let woken = match notice {
             Notice::Woken { is_far } => u64::from(is_far) << 32 | u64::from(index),
             _ => NOBODY.into(),
@@ -35,6 +36,11 @@ impl Desk {
     pub(crate) fn is_woken_far(&self, index: u32) -> Option<bool> {
         let woken = self.woken.load(Ordering::Relaxed);
         (woken as u32 == index).then_some(woken >> 32 != 0)
+    }
+
+    /// Tells whether a worker had to be woken for the latest task, and may be on its way. A hint.
+    fn is_latest_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) as u32 != NOBODY
     }
 
     /// Tells whether a task waits in the slot for a worker.

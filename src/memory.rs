@@ -6,6 +6,7 @@
 
 mod array;
 mod budget;
+mod copier;
 mod crew;
 mod heap;
 mod lease;
@@ -19,6 +20,7 @@ mod warm;
 pub use array::{Array, ArrayMut};
 pub(crate) use array::{array_bytes, elements};
 pub(crate) use budget::{Budget, default_budget};
+pub(crate) use copier::Copier;
 pub(crate) use crew::Crew;
 pub(crate) use heap::{Grant, Heap, HeapError, Upkeep};
 pub(crate) use lease::Lease;

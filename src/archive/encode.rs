@@ -16,7 +16,7 @@ use rkyv::{Archive, Serialize};
 pub(crate) use series::Series;
 
 use crate::error::ShareError;
-use crate::memory::{ALIGN, Crew, Lease, Place, resolve};
+use crate::memory::{ALIGN, Copier, Lease, Place, resolve};
 use crate::sync::Arc;
 
 /// What `#[derive(rkyv::Serialize)]` code writes to: wharf's [`Encoder`] with boxed errors.
@@ -42,7 +42,7 @@ impl<T: Archive + Serialize<EncodeStrategy>> Storable for T {}
 const ARCHIVE_BYTES_MAX: usize =
     if cfg!(feature = "pointer_width_64") { isize::MAX as usize } else { i32::MAX as usize };
 
-/// Slices from this size on may be worth several threads: the crew is asked.
+/// Slices from this size on may be worth several threads: the copier is asked.
 const LONG_BYTES: usize = 1 << 20;
 
 /// Writes one archive. Opaque: it is named in bounds of generic code, and made by wharf alone.
@@ -50,7 +50,7 @@ pub struct Encoder {
     start: *mut u8,
     capacity: usize,
     /// Who writes long slices.
-    crew: Crew,
+    copier: Copier,
     position: usize,
     /// The second pass: what does not fit is an error, and not just counted.
     exact: bool,
@@ -152,7 +152,8 @@ fn encode_more(
 
 impl Encoder {
     fn over(start: *mut u8, capacity: usize, family: u64) -> Self {
-        Self { start, capacity, crew: Crew::ALONE, position: 0, exact: false, family, extras: None }
+        let copier = Copier::ALONE;
+        Self { start, capacity, copier, position: 0, exact: false, family, extras: None }
     }
 
     fn extras(&mut self) -> &mut Extras {
@@ -165,7 +166,7 @@ impl Encoder {
 
     fn restart(&mut self, block: &Lease, capacity: usize) {
         (self.start, self.capacity, self.position) = (block.address().as_ptr(), capacity, 0);
-        self.crew = block.crew();
+        self.copier = block.copier();
         self.exact = true;
         if let Some(extras) = &mut self.extras {
             extras.sharing.clear();
@@ -313,7 +314,8 @@ impl Writer<BoxedError> for Encoder {
         if bytes.len() < LONG_BYTES {
             target.copy_from_slice(bytes);
         } else {
-            self.crew.copy(bytes, target);
+            let is_last = self.capacity - end < LONG_BYTES;
+            self.copier.copy(bytes, target, is_last);
         }
         self.position = end;
         Ok(())

@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::release::RELEASE_CELLS;
 use super::ring::{Front, Ring};
 use super::slot::Slot;
-use super::wake::{BED_WORDS, Bed, Wake};
+use super::wake::{Ahead, BED_WORDS, Bed, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{Birthplace, Segment, SegmentName, anonymous};
 
@@ -40,7 +40,7 @@ pub(crate) struct Header {
     pub(crate) parent_bytes: AtomicU64,
     /// Not 0: workers leave when the ring is empty.
     pub(crate) closing: AtomicU32,
-    _spare: AtomicU32,
+    ahead: Ahead,
     tail: CachePadded<AtomicU64>,
     front: CachePadded<Front>,
     pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
@@ -284,7 +284,7 @@ impl Control {
     }
 
     pub(crate) fn wake(&self) -> Wake<'_> {
-        Wake::over(&self.header().beds[..], self.seats())
+        Wake::over(&self.header().beds[..], self.seats(), &self.header().ahead)
     }
 
     /// One of the cursors of loops. `None`: there is none of this number.

@@ -19,7 +19,7 @@ use super::layout::Seat;
 use super::release::Releases;
 use super::ring::{Front, Reader, Ring};
 use super::slot::{Claim, Ending, Phase, ResultPlace, Slot};
-use super::wake::{Bed, Wake};
+use super::wake::{Ahead, Bed, Wake};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{futex_wait, futex_wake};
 
@@ -43,6 +43,7 @@ struct Table {
     front: Front,
     tail: AtomicU64,
     beds: [Bed; 1],
+    ahead: Ahead,
     seats: Vec<Seat>,
     slots: Vec<Slot>,
     gate: Gate,
@@ -56,6 +57,7 @@ impl Table {
             front: Front::default(),
             tail: AtomicU64::default(),
             beds: [Bed::default()],
+            ahead: Ahead::default(),
             seats: (0..seats).map(|_| Seat::default()).collect(),
             slots: (0..slots).map(|_| Slot::default()).collect(),
             gate: Gate::default(),
@@ -68,7 +70,7 @@ impl Table {
     }
 
     fn wake(&self) -> Wake<'_> {
-        Wake::over(&self.beds, &self.seats)
+        Wake::over(&self.beds, &self.seats, &self.ahead)
     }
 
     /// Parent: as `Desk::post`.

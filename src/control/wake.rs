@@ -6,8 +6,10 @@
 //! Who naps has neither: to producers it is at work. The bits of those are hints, and no wake-up
 //! depends on them.
 
+mod ahead;
 mod nap;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use nap::Nap;
 
 use std::time::Duration;
@@ -23,6 +25,12 @@ pub(crate) const BED_WORDS: usize = 16;
 /// core out of its sleep, for which a virtual machine asks its host: 13 to 30 µs were measured, and
 /// 2 to 5 for one on the caller's own core. Where no host is asked, none is told from the other.
 const FAR_TICKS: u64 = 8 * TICKS_A_US;
+
+/// What `park` says: its worker sleeps or is about to, was woken, or was woken for work that is not
+/// pushed yet.
+const ASLEEP: u32 = 0;
+const NOTIFIED: u32 = 1;
+const EARLY: u32 = 2;
 
 /// The bits of 64 workers. The first two are read at every push, so they share a cache line.
 #[repr(C)]
@@ -46,17 +54,31 @@ pub(crate) enum Notice {
     Nobody,
 }
 
+/// A worker that was woken.
+struct Roused {
+    seat: usize,
+    /// How long that took the caller, in ticks.
+    took: u64,
+}
+
+impl Roused {
+    fn is_far(&self) -> bool {
+        self.took > FAR_TICKS
+    }
+}
+
 /// The protocol, over words that lie elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wake<'c> {
     beds: &'c [Bed],
     seats: &'c [Seat],
+    ahead: &'c Ahead,
 }
 
 impl<'c> Wake<'c> {
-    pub(crate) fn over(beds: &'c [Bed], seats: &'c [Seat]) -> Self {
+    pub(crate) fn over(beds: &'c [Bed], seats: &'c [Seat], ahead: &'c Ahead) -> Self {
         assert!(seats.len() <= beds.len() * 64);
-        Self { beds: &beds[..seats.len().div_ceil(64)], seats }
+        Self { beds: &beds[..seats.len().div_ceil(64)], seats, ahead }
     }
 
     /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
@@ -72,10 +94,14 @@ impl<'c> Wake<'c> {
         if self.anyone_searches() {
             return Notice::Awake;
         }
+        if let Some(notice) = self.is_on_its_way() {
+            return notice;
+        }
         if self.anyone_sleeps() && is_taken() {
             return Notice::Awake;
         }
-        self.wake_any().map_or(Notice::Nobody, |took| Notice::Woken { is_far: took > FAR_TICKS })
+        let roused = self.wake_any(NOTIFIED);
+        roused.map_or(Notice::Nobody, |roused| Notice::Woken { is_far: roused.is_far() })
     }
 
     /// Producer: tells whether a worker is awake and looking for work.
@@ -103,17 +129,17 @@ impl<'c> Wake<'c> {
         fence(Ordering::SeqCst);
         if self.beds[seat / 64].sleeping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
             step!(parent "wake.seat.bit");
-            self.shake(seat);
+            self.shake(seat, NOTIFIED);
         }
     }
 
     /// Wakes one sleeper, never one that was woken already. False: nobody sleeps.
     pub(crate) fn wake_one(&self) -> bool {
-        self.wake_any().is_some()
+        self.wake_any(NOTIFIED).is_some()
     }
 
-    /// As [`Wake::wake_one`]; returns how long the wake-up took, in ticks.
-    fn wake_any(&self) -> Option<u64> {
+    /// As [`Wake::wake_one`], saying so in `park`.
+    fn wake_any(&self, park: u32) -> Option<Roused> {
         for (word, bed) in self.beds.iter().enumerate() {
             let mut sleeping = bed.sleeping.load(Ordering::Relaxed);
             while sleeping != 0 {
@@ -121,9 +147,9 @@ impl<'c> Wake<'c> {
                 let before = bed.sleeping.fetch_and(!bit, Ordering::AcqRel);
                 step!(both "wake.one.bit");
                 if before & bit != 0 {
-                    let took = self.shake(word * 64 + bit.trailing_zeros() as usize);
-                    if took.is_some() {
-                        return took;
+                    let roused = self.shake(word * 64 + bit.trailing_zeros() as usize, park);
+                    if roused.is_some() {
+                        return roused;
                     }
                 }
                 sleeping = before & !bit;
@@ -148,7 +174,7 @@ impl<'c> Wake<'c> {
         }
         fence(Ordering::SeqCst);
         for seat in 0..self.seats.len() {
-            self.shake(seat);
+            self.shake(seat, NOTIFIED);
         }
     }
 
@@ -187,7 +213,7 @@ impl<'c> Wake<'c> {
     ) -> bool {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
         let park = &*self.seats[seat].park;
-        park.store(0, Ordering::Relaxed);
+        park.store(ASLEEP, Ordering::Relaxed);
         step!(worker "sleep.park");
         // PAIRS notified: whoever clears the bit sees `park` armed.
         bed.sleeping.fetch_or(bit, Ordering::SeqCst);
@@ -197,16 +223,18 @@ impl<'c> Wake<'c> {
         let found = has_work();
         if !found {
             step!(worker "sleep.looked");
-            futex_wait(park, 0, timeout);
+            futex_wait(park, ASLEEP, timeout);
             step!(worker "sleep.woken");
         }
+        // Who calls ahead takes this worker for one who sleeps no more.
+        park.store(NOTIFIED, Ordering::Relaxed);
+        step!(worker "sleep.come");
         // Still set after a signal or at the last moment: no notifier has chosen this worker.
         let was_chosen = bed.sleeping.fetch_and(!bit, Ordering::SeqCst) & bit == 0;
         step!(worker "sleep.end");
-        if !was_chosen {
-            // PAIRS sleep.
-            fence_after_swap();
-        }
+        // PAIRS sleep.
+        // PAIRS early: what a producer pushed that relied on this worker is seen from here on.
+        fence_after_swap();
         found || was_chosen
     }
 
@@ -223,17 +251,21 @@ impl<'c> Wake<'c> {
         step!(parent "forget.hints");
     }
 
-    /// Wakes whoever sits there; returns how long that took, in ticks. `None`: a bit without a
-    /// seat, which only a worker gone wild sets.
-    fn shake(&self, seat: usize) -> Option<u64> {
-        let seat = self.seats.get(seat)?;
+    /// Wakes whoever sits there. `None`: a bit without a seat, which only a worker gone wild sets,
+    /// or a call ahead to one who wakes up just now.
+    fn shake(&self, seat: usize, word: u32) -> Option<Roused> {
+        let park = &*self.seats.get(seat)?.park;
         // PAIRS notified.
-        seat.park.store(1, Ordering::Release);
+        if word == EARLY {
+            park.compare_exchange(ASLEEP, EARLY, Ordering::Release, Ordering::Relaxed).ok()?;
+        } else {
+            park.store(word, Ordering::Release);
+        }
         step!(both "shake.park");
         let start = ticks();
-        futex_wake(&*seat.park, 1);
+        futex_wake(park, 1);
         let took = ticks().saturating_sub(start);
         step!(both "shake.woken");
-        Some(took)
+        Some(Roused { seat, took })
     }
 }

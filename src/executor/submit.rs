@@ -197,5 +197,7 @@ pub(super) fn store_task(
     body: impl Fn(&mut Encoder) -> Result<(), EncodeFailure>,
 ) -> Result<Encoded, ShareError> {
     let heap = desk.heap();
-    encode(inline, heap.family(), body, |len| Ok(Lease::own(heap, heap.allocate(len)?)))
+    encode(inline, heap.family(), body, |len| {
+        Ok(Lease::own(heap, heap.allocate(len)?).calling(desk.calls_ahead()))
+    })
 }

@@ -35,6 +35,10 @@ impl Budget {
         Self { control, seat: Some(seat) }
     }
 
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
     /// Admits `bytes` more, or tells how many are left.
     pub(crate) fn take(&self, bytes: u64) -> Result<(), u64> {
         // Without a trace if it is refused: others would be refused for what is not taken.

@@ -24,11 +24,6 @@ impl Crew {
         Self { threads: (cores as usize).clamp(1, THREADS_MAX) }
     }
 
-    /// Copies `source` into `target`, which is as long.
-    pub(crate) fn copy(self, source: &[u8], target: &mut [u8]) {
-        self.fill(target, 1, |at, part| part.copy_from_slice(&source[at..at + part.len()]));
-    }
-
     /// Calls `work` with all parts of `target`, in any order, and where each begins: at multiples
     /// of `unit`. Small blocks are one part.
     ///
@@ -39,7 +34,21 @@ impl Crew {
         unit: usize,
         work: impl Fn(usize, &mut [u8]) + Sync,
     ) {
-        let threads = self.threads.min(target.len() / PART_BYTES_MIN);
+        Self::fill_by(self.threads_for(target.len()), target, unit, work);
+    }
+
+    /// How many threads so many bytes are worth.
+    pub(super) fn threads_for(self, bytes: usize) -> usize {
+        self.threads.min(bytes / PART_BYTES_MIN)
+    }
+
+    /// As [`Crew::fill`], by so many threads.
+    pub(super) fn fill_by(
+        threads: usize,
+        target: &mut [u8],
+        unit: usize,
+        work: impl Fn(usize, &mut [u8]) + Sync,
+    ) {
         if threads < 2 {
             return work(0, target);
         }
@@ -82,16 +91,6 @@ mod tests {
                     assert_eq!(wrong, None, "{threads} threads, {len} bytes, units of {unit}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn a_copy_is_the_same_by_any_number_of_threads() {
-        let source: Vec<u8> = (0..3 * PART_BYTES_MIN + 5).map(|at| (at * 7 % 251) as u8).collect();
-        for threads in 1..=4 {
-            let mut target = vec![0; source.len()];
-            Crew::on(threads).copy(&source, &mut target);
-            assert!(target == source, "{threads} threads");
         }
     }
 

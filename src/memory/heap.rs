@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 
 use super::budget::Budget;
+use super::copier::Copier;
 use super::crew::Crew;
 use super::offsets::{Offsets, REGIONS_MAX, Span};
 use super::place::{ALIGN, Place};
@@ -136,8 +137,10 @@ impl Heap {
         self
     }
 
-    pub(crate) fn crew(&self) -> Crew {
-        self.crew
+    /// Who copies into a block, and calls a worker near the end if `calls_ahead`.
+    pub(super) fn copier(&self, calls_ahead: bool) -> Copier {
+        let ahead = calls_ahead.then(|| Arc::clone(self.budget.control()));
+        Copier::new(self.crew, ahead)
     }
 
     pub(crate) fn id(&self) -> u64 {

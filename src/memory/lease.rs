@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::slice;
 
-use super::crew::Crew;
+use super::copier::Copier;
 use super::heap::{Grant, Heap};
 use super::place::Place;
 use super::remote::RemoteHeap;
@@ -19,6 +19,8 @@ pub(crate) struct Lease {
     place: Place,
     address: NonNull<u8>,
     attached: Vec<Arc<Lease>>,
+    /// A worker is called when it is nearly filled.
+    calls_ahead: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,13 @@ impl Lease {
     pub(crate) fn own(heap: &Arc<Heap>, grant: Grant) -> Self {
         let (place, address) = (heap.place(&grant), heap.address(&grant));
         let home = Home::Own { heap: Arc::clone(heap), grant: Some(grant) };
-        Self { home, place, address, attached: Vec::new() }
+        Self { home, place, address, attached: Vec::new(), calls_ahead: false }
+    }
+
+    /// Has a worker called, if `calls_ahead`, when the block is nearly filled.
+    pub(crate) fn calling(mut self, calls_ahead: bool) -> Self {
+        self.calls_ahead = calls_ahead;
+        self
     }
 
     /// Keeps other blocks as long as this one.
@@ -66,21 +74,21 @@ impl Lease {
     pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
         assert!(bytes.len() as u64 <= self.place.len);
         // Panics unless the heap is this process's own.
-        let crew = self.crew();
+        let copier = self.copier();
         // SAFETY: the length was just checked, and the heap, which this process maps writable. Who
         // has the lease alone has the block.
         let block = unsafe { slice::from_raw_parts_mut(self.address.as_ptr(), bytes.len()) };
-        crew.copy(bytes, block);
+        copier.copy(bytes, block, true);
     }
 
-    /// The threads that fill the block, which is one of this process's own heap.
+    /// Who copies into the block, which is one of this process's own heap.
     ///
     /// # Panics
     ///
     /// If it is another process's: nobody writes to that.
-    pub(crate) fn crew(&self) -> Crew {
+    pub(crate) fn copier(&self) -> Copier {
         match &self.home {
-            Home::Own { heap, .. } => heap.crew(),
+            Home::Own { heap, .. } => heap.copier(self.calls_ahead),
             Home::Remote { .. } => unreachable!("no block of another process is filled"),
         }
     }
@@ -93,7 +101,8 @@ impl Lease {
     ) -> Option<Self> {
         let address = heap.address(&place)?;
         heap.lease(&place);
-        Some(Self { home: Home::Remote { heap: Arc::clone(heap) }, place, address, attached })
+        let home = Home::Remote { heap: Arc::clone(heap) };
+        Some(Self { home, place, address, attached, calls_ahead: false })
     }
 
     pub(crate) fn place(&self) -> Place {

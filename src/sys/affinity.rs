@@ -29,3 +29,13 @@ pub(crate) fn keep_to(cores: &[usize]) -> io::Result<()> {
     // SAFETY: the set is this function's, readable, and as long as is said.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
 }
+
+/// The core that this thread runs on just now. A hint.
+pub(crate) fn present_core() -> u32 {
+    // Miri knows no such call.
+    if cfg!(miri) {
+        return 0;
+    }
+    // SAFETY: it takes nothing.
+    unsafe { libc::sched_getcpu() }.cast_unsigned()
+}

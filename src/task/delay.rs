@@ -1,64 +1,69 @@
 //! How long a caller delays a wake-up: a worker that is awake may take the task before.
 
-use std::time::Duration;
-
-use crate::control::Spin;
 use crate::sys::{TICKS_A_US, ticks};
 
-/// The longest delay. Waking a worker takes the caller 2 to 5 us on its own core and 13 to 30 where
-/// a host is asked for another one, so less than that is lost in vain.
-const MOST: Duration = Duration::from_micros(4);
-/// So many ticks of delays may come one after the other, and in the long run this part of the time:
+/// The longest delay, by the processor's clock. Waking a worker takes the caller 2 to 5 us on its
+/// own core and 13 to 30 where a host is asked for another one, so less than that is lost in vain.
+const MOST_TICKS: u64 = 4 * TICKS_A_US;
+/// Looks at the task between two looks at the clock.
+const LOOKS: u32 = 8;
+/// Delays may take so many ticks in a row, and one part in so many of the time in the long run:
 /// among tasks that keep coming, a worker that is woken in vain learns to nap, which costs nothing.
-const SPENT_MOST: u64 = 8 * TICKS_A_US;
+const SPENT_MOST: u64 = 2 * MOST_TICKS;
 const SHARE: u64 = 32;
+/// After this many delays in a row that were in vain, only one in 2^n is tried.
+const VAIN_MOST: u32 = 4;
 
 /// What a caller has learned about wake-ups that were not needed.
 ///
 /// Of two short tasks that are submitted at once, the first one's worker is at work when the second
 /// comes, and done with both before another could wake up. So whoever is about to wake one lets
 /// those that are awake have a moment, if that has been enough lately.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Delay {
-    spin: Spin,
     /// How many ticks of delays have not been earned back, and since when that counts.
     spent: u64,
     spent_at: u64,
-    /// A worker ran while this thread last waited, so it has a core of its own.
-    is_beside: bool,
-}
-
-impl Default for Delay {
-    fn default() -> Self {
-        Self { spin: Spin::all_or_nothing(MOST), spent: 0, spent_at: 0, is_beside: false }
-    }
+    /// How many delays in a row were in vain, and how many were left out since.
+    vain: u32,
+    left_out: u32,
 }
 
 impl Delay {
-    /// This thread has waited for a worker awake until it had ended a task, or not so.
-    pub(super) fn waited(&mut self, is_beside: bool) {
-        self.is_beside = is_beside;
-    }
-
     /// Waits for a moment, if that pays, until the task is taken.
     pub(super) fn until(&mut self, is_taken: impl Fn() -> bool) -> bool {
         let start = ticks();
-        if !self.affords(start) || !self.spin.pays() {
+        if !self.pays(start) {
             return false;
         }
-        let taken = self.spin.until(|| is_taken().then_some(())).is_some();
-        self.spend(start, ticks());
+        let has_time = || ticks().wrapping_sub(start) < MOST_TICKS;
+        let mut taken = false;
+        while !taken && has_time() {
+            for _ in 0..LOOKS {
+                std::hint::spin_loop();
+            }
+            taken = is_taken();
+        }
+        self.note(taken, ticks().saturating_sub(start));
         taken
     }
 
-    fn affords(&mut self, now: u64) -> bool {
+    /// Tells whether to wait now.
+    fn pays(&mut self, now: u64) -> bool {
         let earned = now.saturating_sub(self.spent_at) / SHARE;
         (self.spent, self.spent_at) = (self.spent.saturating_sub(earned), now);
-        self.is_beside && self.spent < SPENT_MOST
+        if self.spent >= SPENT_MOST {
+            return false;
+        }
+        self.left_out += 1;
+        self.left_out >= 1 << self.vain
     }
 
-    fn spend(&mut self, start: u64, end: u64) {
-        self.spent = self.spent.saturating_add(end.saturating_sub(start));
+    /// A delay of so many ticks has ended.
+    fn note(&mut self, taken: bool, ticks: u64) {
+        self.spent = self.spent.saturating_add(ticks);
+        self.vain = if taken { 0 } else { (self.vain + 1).min(VAIN_MOST) };
+        self.left_out = 0;
     }
 }
 
@@ -66,54 +71,50 @@ impl Delay {
 mod tests {
     use super::*;
 
-    fn beside() -> Delay {
+    #[test]
+    fn a_wake_up_is_delayed_until_the_task_is_taken_or_for_a_moment() {
         let mut delay = Delay::default();
-        delay.waited(true);
-        delay
+        assert!(delay.until(|| true) && !delay.until(|| false));
     }
 
     #[test]
-    fn a_wake_up_is_delayed_beside_a_worker_that_is_known_to_run() {
-        let mut delay = Delay::default();
-        assert!(!delay.until(|| true), "the one that is awake may be on this very core");
-        delay.waited(true);
-        assert!(delay.until(|| true) && delay.until(|| true));
-        delay.waited(false);
-        assert!(!delay.until(|| true));
-    }
-
-    #[test]
-    fn a_wake_up_is_not_delayed_again_and_again_in_vain() {
-        let mut delay = beside();
-        let spun = std::cell::Cell::new(0);
-        for _ in 0..64 {
-            delay.spent = 0;
-            let before = spun.get();
-            assert!(!delay.until(|| spun.replace(before + 1) > u32::MAX - 1));
-        }
-        assert!((3..=16).contains(&spun.get()), "{} of 64 were delayed", spun.get());
+    fn wake_ups_are_delayed_less_often_while_that_is_in_vain() {
+        // Time enough between them.
+        let mut delays = {
+            let (mut delay, mut now) = (Delay::default(), 0);
+            move |taken: bool| {
+                now += SHARE * SPENT_MOST;
+                let pays = delay.pays(now);
+                if pays {
+                    delay.note(taken, MOST_TICKS);
+                }
+                pays
+            }
+        };
+        assert!((0..100).all(|_| delays(true)));
+        let tried: Vec<usize> = (0..100).filter(|_| delays(false)).collect();
+        assert_eq!(tried, [0, 2, 6, 14, 30, 46, 62, 78, 94]);
+        assert!((0..16).any(|_| delays(true)));
+        assert!((0..100).all(|_| delays(true)));
     }
 
     #[test]
     fn delays_take_a_small_part_of_the_time() {
-        let mut delay = beside();
-        let mut now = 1000 * SPENT_MOST;
-        let mut spend = |delay: &mut Delay, ticks| {
-            let affords = delay.affords(now);
-            if affords {
-                delay.spend(now, now + ticks);
-            }
-            now += ticks;
-            affords
-        };
+        let (mut delay, mut now) = (Delay::default(), 1000 * SPENT_MOST);
         let step = SPENT_MOST / 8;
-        let delayed = (0..1000).filter(|_| spend(&mut delay, step)).count();
-        assert!((8..=8 + 1000 / SHARE as usize + 1).contains(&delayed), "{delayed} of 1000");
+        let mut count = 0;
+        for _ in 0..1000 {
+            if delay.pays(now) {
+                delay.note(true, step);
+                count += 1;
+            }
+            now += step;
+        }
+        assert!((8..=8 + 1000 / SHARE + 1).contains(&count), "{count} of 1000");
         // What was earned while there was nothing to delay does not add up.
-        delay.affords(u64::MAX / 2);
-        assert_eq!(delay.spent, 0);
+        assert!(delay.pays(u64::MAX / 2) && delay.spent == 0);
         // A clock that goes back earns nothing and takes nothing.
-        delay.spend(10, 0);
-        assert!(delay.affords(0) && delay.spent == 0);
+        delay.note(true, SPENT_MOST);
+        assert!(!delay.pays(0) && delay.spent == SPENT_MOST);
     }
 }

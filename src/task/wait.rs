@@ -81,7 +81,6 @@ impl Habits {
         let is_short = now.saturating_sub(since) < SHORT_TICKS;
         self.short_sleeps = if is_short { self.short_sleeps.saturating_add(1) } else { 0 };
         self.slept_until = Some(now);
-        self.delay.waited(false);
     }
 
     /// Tells whether to spin for a task whose worker was woken, on another core or perhaps not.
@@ -192,7 +191,7 @@ impl Desk {
 
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        learn(|Habits { awake, patience, gather, delay, .. }| {
+        learn(|Habits { awake, patience, gather, .. }| {
             if !awake.pays() {
                 return done();
             }
@@ -204,7 +203,6 @@ impl Desk {
                     std::hint::spin_loop();
                 }
                 if done().is_some() {
-                    delay.waited(true);
                     return Some(());
                 }
             }
@@ -217,7 +215,6 @@ impl Desk {
                     patience.was_not(ticks().saturating_sub(start));
                 }
             }
-            delay.waited(true);
             Some(())
         })??;
         self.try_outcome(index, generation)
@@ -235,8 +232,8 @@ impl Desk {
         self.try_outcome(index, generation)
     }
 
-    /// Waits for a moment, where a sleeping worker is about to be woken, for one that is awake and
-    /// has a core of its own to take the task. False: it has not, or that is not worth trying.
+    /// Waits for a moment, where a sleeping worker is about to be woken, for one that is awake to
+    /// take the task. False: none has, or that is not worth trying.
     #[cold]
     pub(super) fn is_soon_taken(&self, index: u32, generation: u32) -> bool {
         if !self.has_worker_and_idle_core() {

@@ -183,6 +183,7 @@ impl Worker {
             }
             let (ring, pace) = (self.control.ring(), &mut self.search.pace);
             if let Some(index) = ring.pop_near(&mut self.reader) {
+                self.control.wake().found_some();
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if !ring.is_empty() {
                     self.control.wake().notify();
@@ -304,11 +305,26 @@ impl Worker {
     fn search(&mut self) -> Searched {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
-        if !search.pays() || !wake.search(self.seat, search.searchers_max) {
+        let is_called = wake.expects().is_some();
+        if !(is_called || search.pays()) || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
-        search.let_gather();
-        let found = search.spin.until(|| ring.pop_near(reader));
+        let mut found = None;
+        if !is_called {
+            search.let_gather();
+            found = search.spin.until(|| ring.pop_near(reader));
+        }
+        if found.is_some() {
+            wake.found_some();
+        } else if let Some(left) = wake.expects() {
+            let start = ticks();
+            // Wrapping: a clock that goes back ends it.
+            while found.is_none() && ticks().wrapping_sub(start) < left {
+                std::hint::spin_loop();
+                found = ring.pop_near(reader);
+            }
+            wake.was_called(found.is_none());
+        }
         wake.found(self.seat);
         let Some(index) = found else { return Searched::InVain };
         // A producer that saw this worker search has woken nobody.

@@ -21,6 +21,7 @@ pub const RUNS_VARIABLE: &str = "WHARF_TEST_RUNS";
 /// Results of this many words lie in a block, and in one with pages of its own.
 const MEDIUM_WORDS: u64 = 100;
 const LARGE_WORDS: u64 = 20_000;
+const SHARED_WORDS: u64 = 150_000;
 const PAIRS: usize = 4;
 /// Task slots of the executor: two lines of ids in the ring.
 pub const SLOTS: usize = 16;
@@ -186,14 +187,15 @@ impl<'e> Load<'e> {
     }
 
     fn large(&mut self) {
-        let argument = vec![1u64; LARGE_WORDS as usize];
+        // So large that a worker is called while it is copied.
+        let argument = vec![1u64; SHARED_WORDS as usize];
         for words in [MEDIUM_WORDS, LARGE_WORDS, LARGE_WORDS] {
             let shared = self.executor.share(&argument).expect("memory");
             let (id, other) = (self.task(0), self.task(0));
             let options = self.options();
             let read = self.executor.submit_with(options, sum, (id, &shared)).expect("a task");
             let made = self.executor.submit_with(options, vector, (other, words)).expect("a task");
-            self.judge(id, read.join(), |value| *value == LARGE_WORDS);
+            self.judge(id, read.join(), |value| *value == SHARED_WORDS);
             let right = |v: &Vec<u64>| v.len() as u64 == words && v.iter().all(|w| *w == other);
             self.judge(other, made.join(), right);
         }

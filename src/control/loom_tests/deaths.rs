@@ -32,8 +32,9 @@ pub(super) fn check_deaths(preemptions: usize, model: fn(u32) -> bool) {
 
 /// A worker that is killed beside one that lives, and `tasks` for both. True: it was struck.
 ///
-/// It runs its tasks, or is killed at the latest before it claims its first.
-fn pool_with_a_death(accesses: u32, tasks: usize, claims: bool) -> bool {
+/// It runs its tasks, or is killed at the latest before it claims its first. With `ahead`, one of
+/// the two is called before the tasks come.
+fn pool_with_a_death(accesses: u32, tasks: usize, claims: bool, ahead: bool) -> bool {
     let table = Table::new(tasks, 2);
     let living = {
         let table = Arc::clone(&table);
@@ -51,6 +52,9 @@ fn pool_with_a_death(accesses: u32, tasks: usize, claims: bool) -> bool {
             })
         })
     };
+    if ahead {
+        table.wake().call_ahead();
+    }
     (0..tasks).for_each(|index| table.post(index));
     kill_sleepers();
     let death = dying.join().expect("its death was caught");
@@ -64,14 +68,20 @@ fn pool_with_a_death(accesses: u32, tasks: usize, claims: bool) -> bool {
 
 #[test]
 fn a_death_costs_one_task_at_most_and_leaves_nobody_asleep() {
-    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 1, true));
+    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 1, true, false));
 }
 
 /// A worker that found more than one task was to wake another, and died after it had taken the
 /// sleeper's bit away and before it woke it. Nobody ever woke that sleeper again.
 #[test]
 fn a_death_on_the_way_to_a_claim_leaves_nobody_asleep() {
-    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 2, false));
+    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 2, false, false));
+}
+
+/// The push may have relied on the very worker that died on its way.
+#[test]
+fn a_death_of_one_who_was_called_ahead_leaves_nobody_asleep() {
+    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 1, true, true));
 }
 
 /// Parent: as `Desk::lose_queued`. The task may be queued still, and no other worker is there.

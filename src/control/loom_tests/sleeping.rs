@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loom::thread;
 
-use super::{SOME, Table, check};
+use super::{MANY, SOME, Table, check};
 use crate::control::slot::Ending;
 use crate::sync::Arc;
 
@@ -64,5 +64,46 @@ fn two_tasks_reach_two_workers_though_only_one_of_them_searched() {
         let mut taken = workers.map(|worker| worker.join().expect("worker"));
         taken.sort_unstable();
         assert_eq!(taken, [Some(0), Some(1)]);
+    });
+}
+
+/// A call ahead wakes one worker, and a push relies on it while it comes.
+#[test]
+fn who_is_called_ahead_takes_what_is_pushed_while_it_comes() {
+    check(SOME, || {
+        let table = Table::new(1, 1);
+        let worker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.work(0))
+        };
+        table.wake().call_ahead();
+        table.post(0);
+        assert_eq!(table.join(0), Ending::Done);
+        table.close();
+        worker.join().expect("worker");
+    });
+}
+
+/// Once it has come it may have another task, and no push relies on it: the other one is woken.
+#[test]
+fn who_was_called_ahead_is_not_relied_on_when_it_has_come() {
+    check(MANY, || {
+        let table = Table::new(2, 2);
+        let worker = {
+            let table = Arc::clone(&table);
+            // It does not come back for a second one.
+            thread::spawn(move || table.next(0))
+        };
+        while table.wake().awake(2) == 2 {
+            thread::yield_now();
+        }
+        // The other one sleeps as long as this goes on.
+        table.wake().sleep(1, None, || {
+            table.wake().call_ahead();
+            (0..2).for_each(|index| table.post(index));
+            assert!(worker.join().expect("worker").is_some());
+            assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
+            true
+        });
     });
 }

@@ -101,6 +101,50 @@ fn a_sleeper_is_not_woken_for_what_others_have_taken() {
 }
 
 #[test]
+fn who_is_called_ahead_is_relied_on_by_one_push() {
+    let control = Control::on_heap(1, 2);
+    let wake = control.wake();
+    let is_woken = |notice| matches!(notice, Notice::Woken { .. });
+    wake.sleep(0, None, || {
+        wake.sleep(1, None, || {
+            wake.call_ahead();
+            assert_eq!(wake.awake(2), 1, "one is called");
+            assert!(is_woken(wake.notify()), "it is on its way");
+            assert_eq!(wake.awake(2), 1, "nobody else was woken");
+            assert!(is_woken(wake.notify()));
+            assert_eq!(wake.awake(2), 2);
+            assert_eq!(wake.notify(), Notice::Nobody);
+            false
+        });
+        false
+    });
+    // Nobody relies on one who has come.
+    wake.sleep(0, None, || {
+        wake.call_ahead();
+        false
+    });
+    assert_eq!(wake.notify(), Notice::Nobody);
+}
+
+#[test]
+fn calls_ahead_are_made_less_often_while_they_are_in_vain() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    let called = |in_vain| {
+        let pays = wake.pays_to_call();
+        if pays {
+            wake.was_called(in_vain);
+        }
+        pays
+    };
+    assert!((0..100).all(|_| called(false)));
+    let made: Vec<usize> = (0..100).filter(|_| called(true)).collect();
+    assert_eq!(made, [0, 2, 6, 14, 30, 46, 62, 78, 94]);
+    assert!((0..16).any(|_| called(false)));
+    assert!((0..100).all(|_| called(false)));
+}
+
+#[test]
 fn who_naps_is_left_alone_by_producers_until_it_is_called() {
     let control = Control::on_heap(1, 70);
     let wake = control.wake();

@@ -77,7 +77,7 @@ impl Wake<'_> {
             let napping = bed.napping.load(Ordering::Relaxed);
             let bit = napping & napping.wrapping_neg();
             if bit != 0 && bed.napping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
-                self.shake(word * 64 + bit.trailing_zeros() as usize);
+                self.shake(word * 64 + bit.trailing_zeros() as usize, super::NOTIFIED);
                 return;
             }
         }

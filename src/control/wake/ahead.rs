@@ -1,0 +1,107 @@
+//! Calls ahead: a worker is woken for work that is about to be pushed, while its arguments are
+//! still being copied.
+//!
+//! Who is called looks for the work when it is awake, for a while. Until then producers take it for
+//! one that they have woken, since it looks at the ring when it comes.
+
+use super::{EARLY, Notice, Wake};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::{TICKS_A_US, present_core, ticks};
+
+/// How long workers look for what a call was for, by the processor's clock: longer than the rest of
+/// a copy takes, and waking up.
+const CALLED_TICKS: u64 = 300 * TICKS_A_US;
+/// After this many calls in a row that were in vain, only one in 2^n is made.
+const VAIN_MOST: u32 = 4;
+/// The bit of a call that has woken another core.
+const FAR: u32 = 1 << 31;
+
+/// What the parent and its workers know of calls ahead. Hints, but for `park`, which `called` leads
+/// to.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// Until when workers look for work, by the processor's clock; 0: no longer than otherwise.
+    until: AtomicU64,
+    /// The seat of the latest one that was called, plus 1; 0 once a push has relied on it.
+    called: AtomicU32,
+    /// The core of who called it.
+    core: AtomicU32,
+    /// How many calls in a row were in vain, and how many were left out since.
+    vain: AtomicU32,
+    left_out: AtomicU32,
+}
+
+impl Wake<'_> {
+    /// Producer: tells whether a call is worth while. Asked before each.
+    pub(crate) fn pays_to_call(&self) -> bool {
+        let left_out = self.ahead.left_out.load(Ordering::Relaxed).saturating_add(1);
+        let vain = self.ahead.vain.load(Ordering::Relaxed).min(VAIN_MOST);
+        let pays = left_out >> vain != 0;
+        self.ahead.left_out.store(if pays { 0 } else { left_out }, Ordering::Relaxed);
+        pays
+    }
+
+    /// Producer: calls a worker for what will be pushed in a moment. One that searches goes on,
+    /// else a sleeper is woken.
+    pub(crate) fn call_ahead(&self) {
+        self.ahead.core.store(present_core(), Ordering::Relaxed);
+        self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+        step!(parent "ahead.until");
+        if self.anyone_searches() {
+            return;
+        }
+        match self.wake_any(EARLY) {
+            Some(roused) => {
+                let far = if roused.is_far() { FAR } else { 0 };
+                self.ahead.called.store((roused.seat as u32 + 1) | far, Ordering::Relaxed);
+            }
+            None => self.ahead.until.store(0, Ordering::Relaxed),
+        }
+    }
+
+    /// Producer: finds the one who was called and has not come yet, for the first who asks.
+    pub(super) fn is_on_its_way(&self) -> Option<Notice> {
+        if self.ahead.called.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let called = self.ahead.called.swap(0, Ordering::Relaxed);
+        let seat = (called & !FAR).checked_sub(1)?;
+        // PAIRS early: either this sees that it has come, or it sees the pushed work.
+        let park = self.seats.get(seat as usize)?.park.load(Ordering::Relaxed);
+        (park == EARLY).then_some(Notice::Woken { is_far: called & FAR != 0 })
+    }
+
+    /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. Not
+    /// on the core of who called: it would only be in the way.
+    pub(crate) fn expects(&self) -> Option<u64> {
+        let left = self.left()?;
+        if self.ahead.core.load(Ordering::Relaxed) == present_core() {
+            self.was_called(true);
+            return None;
+        }
+        Some(left)
+    }
+
+    /// Worker: it has found work, perhaps what a call was for.
+    pub(crate) fn found_some(&self) {
+        if self.left().is_some() {
+            self.was_called(false);
+        }
+    }
+
+    /// Worker: looked for what a call was for, in vain or not.
+    pub(crate) fn was_called(&self, in_vain: bool) {
+        let vain =
+            if in_vain { self.ahead.vain.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+        self.ahead.vain.store(vain, Ordering::Relaxed);
+        self.ahead.until.store(0, Ordering::Relaxed);
+    }
+
+    fn left(&self) -> Option<u64> {
+        let until = self.ahead.until.load(Ordering::Relaxed);
+        let left = if until == 0 { 0 } else { until.saturating_sub(ticks()) };
+        // A wild worker may have written any number.
+        (1..=CALLED_TICKS).contains(&left).then_some(left)
+    }
+}

@@ -1,0 +1,87 @@
+//! Copying into a block, and calling a worker shortly before the end: what is copied is often for a
+//! task that comes at once.
+
+use super::crew::Crew;
+use crate::control::Control;
+use crate::sync::Arc;
+
+/// What is left of a copy when a worker is called. One thread copies it in 50 to 100 us, and a
+/// worker takes as long to wake up on another core.
+const LAST_BYTES: usize = 1 << 20;
+/// Parts begin where pages do.
+const PAGE_BYTES: usize = 4096;
+
+/// Who copies into a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Copier {
+    crew: Crew,
+    /// Where to call a worker ahead.
+    ahead: Option<Arc<Control>>,
+}
+
+impl Copier {
+    /// The calling thread, which calls nobody.
+    pub(crate) const ALONE: Self = Self { crew: Crew::ALONE, ahead: None };
+
+    pub(super) fn new(crew: Crew, ahead: Option<Arc<Control>>) -> Self {
+        Self { crew, ahead }
+    }
+
+    /// Copies `source` into `target`, which is as long.
+    ///
+    /// If that `is_last`, a worker is called while the calling thread copies the end alone: then a
+    /// core is free for who is called.
+    pub(crate) fn copy(&self, source: &[u8], target: &mut [u8], is_last: bool) {
+        let threads = self.crew.threads_for(source.len());
+        let copy = |source: &[u8], target: &mut [u8]| {
+            Crew::fill_by(threads, target, 1, |at, part| {
+                part.copy_from_slice(&source[at..at + part.len()]);
+            });
+        };
+        let Some(ahead) = self.ahead.as_deref().filter(|_| is_last) else {
+            return copy(source, target);
+        };
+        let at = source.len().saturating_sub(LAST_BYTES) / PAGE_BYTES * PAGE_BYTES;
+        let (head, last) = target.split_at_mut(at);
+        copy(&source[..at], head);
+        ahead.wake().call_ahead();
+        last.copy_from_slice(&source[at..]);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_the_same_by_any_number_of_threads_and_whoever_is_called() {
+        let control = Arc::new(Control::on_heap(1, 2));
+        for len in [0, 1, LAST_BYTES, LAST_BYTES + 1, (12 << 20) + 5] {
+            let source: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
+            for threads in 1..=4 {
+                for ahead in [None, Some(&control)] {
+                    let copier = Copier::new(Crew::on(threads), ahead.cloned());
+                    for is_last in [false, true] {
+                        let mut target = vec![0; len];
+                        copier.copy(&source, &mut target, is_last);
+                        assert!(target == source, "{len} by {threads} {ahead:?} {is_last}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_is_called_during_the_last_copy() {
+        let control = Arc::new(Control::on_heap(1, 1));
+        let copier = Copier::new(Crew::ALONE, Some(Arc::clone(&control)));
+        let wake = control.wake();
+        wake.sleep(0, None, || {
+            copier.copy(&[1; 64], &mut [0; 64], false);
+            assert_eq!(wake.awake(1), 0, "more is to come");
+            copier.copy(&[1; 64], &mut [0; 64], true);
+            assert_eq!(wake.awake(1), 1);
+            false
+        });
+    }
+}

@@ -167,6 +167,8 @@ impl Worker {
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
         let (mut idle_since, mut is_spare) = (None, false);
+        // A call that came before this worker's latest task was for that.
+        self.control.wake().found_some();
         loop {
             if self.closes() && self.control.ring().is_empty() {
                 return Next::Close;
@@ -183,7 +185,6 @@ impl Worker {
             }
             let (ring, pace) = (self.control.ring(), &mut self.search.pace);
             if let Some(index) = ring.pop_near(&mut self.reader) {
-                self.control.wake().found_some();
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 if !ring.is_empty() {
                     self.control.wake().notify();
@@ -314,9 +315,9 @@ impl Worker {
             search.let_gather();
             found = search.spin.until(|| ring.pop_near(reader));
         }
-        if found.is_some() {
-            wake.found_some();
-        } else if let Some(left) = wake.expects() {
+        if found.is_none()
+            && let Some(left) = wake.expects()
+        {
             let start = ticks();
             // Wrapping: a clock that goes back ends it.
             while found.is_none() && ticks().wrapping_sub(start) < left {

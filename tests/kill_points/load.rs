@@ -21,7 +21,7 @@ pub const RUNS_VARIABLE: &str = "WHARF_TEST_RUNS";
 /// Results of this many words lie in a block, and in one with pages of its own.
 const MEDIUM_WORDS: u64 = 100;
 const LARGE_WORDS: u64 = 20_000;
-const SHARED_WORDS: u64 = 150_000;
+const SHARED_WORDS: u64 = 600_000;
 const PAIRS: usize = 4;
 /// Task slots of the executor: two lines of ids in the ring.
 pub const SLOTS: usize = 16;

@@ -83,7 +83,7 @@ impl Wake<'_> {
         Some(left)
     }
 
-    /// Worker: it has found work, perhaps what a call was for.
+    /// Worker: it has had a task, perhaps what a call was for.
     pub(crate) fn found_some(&self) {
         if self.left().is_some() {
             self.was_called(false);

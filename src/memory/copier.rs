@@ -40,8 +40,9 @@ impl Copier {
                 part.copy_from_slice(&source[at..at + part.len()]);
             });
         };
-        let is_called = is_last && source.len() >= CALLED_BYTES_MIN;
-        let Some(ahead) = self.ahead.as_deref().filter(|_| is_called) else {
+        let is_long = source.len() >= CALLED_BYTES_MIN;
+        let pays = |ahead: &&Control| is_last && is_long && ahead.wake().pays_to_call();
+        let Some(ahead) = self.ahead.as_deref().filter(pays) else {
             return copy(source, target);
         };
         let at = source.len().saturating_sub(LAST_BYTES) / PAGE_BYTES * PAGE_BYTES;

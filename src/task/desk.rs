@@ -165,11 +165,6 @@ impl Desk {
         self.awake() < self.cores
     }
 
-    /// Tells whether to call a worker ahead of a task whose arguments are about to be copied.
-    pub(crate) fn calls_ahead(&self) -> bool {
-        self.has_idle_core() && self.control.wake().pays_to_call()
-    }
-
     /// As [`Desk::has_idle_core`]; a worker runs or searches, too.
     pub(super) fn has_worker_and_idle_core(&self) -> bool {
         (1..self.cores).contains(&self.awake())

@@ -117,7 +117,7 @@ impl Executor {
             &mut [],
             heap.family(),
             |encoder| encoder.value(value).map(drop),
-            |len| Ok(self.allocate(len)?.calling(self.desk.has_idle_core())),
+            |len| Ok(self.allocate(len)?.calling(|| self.desk.has_idle_core())),
         )?;
         let len = encoded.len;
         event!(DEBUG "shared", bytes = len);
@@ -186,7 +186,7 @@ impl Executor {
     pub fn array_from<T: Pod>(&self, items: &[T]) -> Result<Array<T>, ShareError> {
         let bytes = array_bytes::<T>(items.len());
         span!(DEBUG "array_from", bytes = bytes);
-        let mut lease = self.allocate(bytes)?.calling(self.desk.has_idle_core());
+        let mut lease = self.allocate(bytes)?.calling(|| self.desk.has_idle_core());
         lease.copy_from(bytemuck::cast_slice(items));
         Ok(ArrayMut::new(lease, items.len()).freeze())
     }

@@ -94,7 +94,7 @@ impl<'c> Wake<'c> {
         if self.anyone_searches() {
             return Notice::Awake;
         }
-        if let Some(notice) = self.is_on_its_way() {
+        if let Some(notice) = self.one_on_its_way() {
             return notice;
         }
         if self.anyone_sleeps() && is_taken() {

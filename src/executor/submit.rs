@@ -198,6 +198,6 @@ pub(super) fn store_task(
 ) -> Result<Encoded, ShareError> {
     let heap = desk.heap();
     encode(inline, heap.family(), body, |len| {
-        Ok(Lease::own(heap, heap.allocate(len)?).calling(desk.has_idle_core()))
+        Ok(Lease::own(heap, heap.allocate(len)?).calling(|| desk.has_idle_core()))
     })
 }

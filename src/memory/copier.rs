@@ -9,7 +9,7 @@ use crate::sync::Arc;
 /// worker takes as long to wake up on another core.
 const LAST_BYTES: usize = 1 << 20;
 /// Shorter copies are over before a worker comes, and one that was awake may still be so.
-const CALLED_BYTES_MIN: usize = 4 << 20;
+pub(super) const CALLED_BYTES_MIN: usize = 4 << 20;
 /// Parts begin where pages do.
 const PAGE_BYTES: usize = 4096;
 

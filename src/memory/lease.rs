@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::slice;
 
-use super::copier::Copier;
+use super::copier::{CALLED_BYTES_MIN, Copier};
 use super::heap::{Grant, Heap};
 use super::place::Place;
 use super::remote::RemoteHeap;
@@ -45,9 +45,9 @@ impl Lease {
         Self { home, place, address, attached: Vec::new(), calls_ahead: false }
     }
 
-    /// Has a worker called, if `calls_ahead`, when the block is nearly filled.
-    pub(crate) fn calling(mut self, calls_ahead: bool) -> Self {
-        self.calls_ahead = calls_ahead;
+    /// Has a worker called when the block is nearly filled, if it is large and `pays` says so.
+    pub(crate) fn calling(mut self, pays: impl FnOnce() -> bool) -> Self {
+        self.calls_ahead = self.place.len >= CALLED_BYTES_MIN as u64 && pays();
         self
     }
 

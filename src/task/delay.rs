@@ -1,18 +1,17 @@
 //! How long a caller delays a wake-up: a worker that is awake may take the task before.
 
+use crate::control::Tries;
 use crate::sys::{TICKS_A_US, ticks};
 
 /// The longest delay, by the processor's clock. Waking a worker takes the caller 2 to 5 us on its
-/// own core and 13 to 30 where a host is asked for another one, so less than that is lost in vain.
+/// own core and 13 to 30 where a host is asked for another one; a delay in vain costs no more.
 const MOST_TICKS: u64 = 4 * TICKS_A_US;
-/// Looks at the task between two looks at the clock.
-const LOOKS: u32 = 8;
+/// Pauses between two looks at the task.
+const PAUSES: u32 = 8;
 /// Delays may take so many ticks in a row, and one part in so many of the time in the long run:
 /// among tasks that keep coming, a worker that is woken in vain learns to nap, which costs nothing.
 const SPENT_MOST: u64 = 2 * MOST_TICKS;
 const SHARE: u64 = 32;
-/// After this many delays in a row that were in vain, only one in 2^n is tried.
-const VAIN_MOST: u32 = 4;
 
 /// What a caller has learned about wake-ups that were not needed.
 ///
@@ -24,9 +23,7 @@ pub(super) struct Delay {
     /// How many ticks of delays have not been earned back, and since when that counts.
     spent: u64,
     spent_at: u64,
-    /// How many delays in a row were in vain, and how many were left out since.
-    vain: u32,
-    left_out: u32,
+    tries: Tries,
 }
 
 impl Delay {
@@ -39,7 +36,7 @@ impl Delay {
         let has_time = || ticks().wrapping_sub(start) < MOST_TICKS;
         let mut taken = false;
         while !taken && has_time() {
-            for _ in 0..LOOKS {
+            for _ in 0..PAUSES {
                 std::hint::spin_loop();
             }
             taken = is_taken();
@@ -52,18 +49,13 @@ impl Delay {
     fn pays(&mut self, now: u64) -> bool {
         let earned = now.saturating_sub(self.spent_at) / SHARE;
         (self.spent, self.spent_at) = (self.spent.saturating_sub(earned), now);
-        if self.spent >= SPENT_MOST {
-            return false;
-        }
-        self.left_out += 1;
-        self.left_out >= 1 << self.vain
+        self.spent < SPENT_MOST && self.tries.pays()
     }
 
     /// A delay of so many ticks has ended.
     fn note(&mut self, taken: bool, ticks: u64) {
         self.spent = self.spent.saturating_add(ticks);
-        self.vain = if taken { 0 } else { (self.vain + 1).min(VAIN_MOST) };
-        self.left_out = 0;
+        self.tries.note(!taken);
     }
 }
 

@@ -168,7 +168,7 @@ impl Worker {
     fn wait(&mut self) -> Next {
         let (mut idle_since, mut is_spare) = (None, false);
         // A call that came before this worker's latest task was for that.
-        self.control.wake().found_some();
+        self.control.wake().had_task();
         loop {
             if self.closes() && self.control.ring().is_empty() {
                 return Next::Close;

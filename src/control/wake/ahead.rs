@@ -4,6 +4,7 @@
 //! Who is called looks for the work when it is awake, for a while. Until then producers take it for
 //! one that they have woken, since it looks at the ring when it comes.
 
+use super::super::tries::Tries;
 use super::{EARLY, Notice, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{TICKS_A_US, present_core, ticks};
@@ -11,8 +12,6 @@ use crate::sys::{TICKS_A_US, present_core, ticks};
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
 const CALLED_TICKS: u64 = 300 * TICKS_A_US;
-/// After this many calls in a row that were in vain, only one in 2^n is made.
-const VAIN_MOST: u32 = 4;
 /// The bit of a call that has woken another core.
 const FAR: u32 = 1 << 31;
 
@@ -27,7 +26,7 @@ pub(crate) struct Ahead {
     called: AtomicU32,
     /// The core of who called it.
     core: AtomicU32,
-    /// How many calls in a row were in vain, and how many were left out since.
+    /// How many calls in a row were in vain, and how many were left out since: [`Tries`].
     vain: AtomicU32,
     left_out: AtomicU32,
 }
@@ -35,10 +34,9 @@ pub(crate) struct Ahead {
 impl Wake<'_> {
     /// Producer: tells whether a call is worth while. Asked before each.
     pub(crate) fn pays_to_call(&self) -> bool {
-        let left_out = self.ahead.left_out.load(Ordering::Relaxed).saturating_add(1);
-        let vain = self.ahead.vain.load(Ordering::Relaxed).min(VAIN_MOST);
-        let pays = left_out >> vain != 0;
-        self.ahead.left_out.store(if pays { 0 } else { left_out }, Ordering::Relaxed);
+        let mut tries = self.tries();
+        let pays = tries.pays();
+        self.ahead.left_out.store(tries.left_out, Ordering::Relaxed);
         pays
     }
 
@@ -61,7 +59,7 @@ impl Wake<'_> {
     }
 
     /// Producer: finds the one who was called and has not come yet, for the first who asks.
-    pub(super) fn is_on_its_way(&self) -> Option<Notice> {
+    pub(super) fn one_on_its_way(&self) -> Option<Notice> {
         if self.ahead.called.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -84,7 +82,7 @@ impl Wake<'_> {
     }
 
     /// Worker: it has had a task, perhaps what a call was for.
-    pub(crate) fn found_some(&self) {
+    pub(crate) fn had_task(&self) {
         if self.left().is_some() {
             self.was_called(false);
         }
@@ -92,12 +90,18 @@ impl Wake<'_> {
 
     /// Worker: looked for what a call was for, in vain or not.
     pub(crate) fn was_called(&self, in_vain: bool) {
-        let vain =
-            if in_vain { self.ahead.vain.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
-        self.ahead.vain.store(vain, Ordering::Relaxed);
+        let mut tries = self.tries();
+        tries.note(in_vain);
+        self.ahead.vain.store(tries.vain, Ordering::Relaxed);
         self.ahead.until.store(0, Ordering::Relaxed);
     }
 
+    fn tries(&self) -> Tries {
+        let read = |word: &AtomicU32| word.load(Ordering::Relaxed);
+        Tries { vain: read(&self.ahead.vain), left_out: read(&self.ahead.left_out) }
+    }
+
+    /// For how much longer a call is to be heard, in ticks.
     fn left(&self) -> Option<u64> {
         let until = self.ahead.until.load(Ordering::Relaxed);
         let left = if until == 0 { 0 } else { until.saturating_sub(ticks()) };

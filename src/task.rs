@@ -28,7 +28,7 @@ pub use chunks::{Append, ChunkStart, Chunked, LoopArgument, LoopArguments, Rows,
 pub(crate) use chunks::{CURSORLESS, LoopOrder, RangeCode, fill_code, reduce_code};
 pub(crate) use desk::{Caller, Desk, OwnedCursor, Unavailable};
 pub use frame::Frame;
-pub(crate) use frame::{ResultBytes, Trampoline, encode_report};
+pub(crate) use frame::{Trampoline, encode_report};
 pub use function::{TaskFn, TaskOutput};
 pub(crate) use function::{TaskName, code_of, name_of, namer_of, store};
 pub(crate) use guard::{guard, install_panic_hook};

@@ -303,7 +303,7 @@ impl<I: Iterator<Item: Argument>, R, P: Observer> Map<'_, I, R, P> {
     /// The error of a fork, once.
     fn fork_error(&mut self) -> Option<TaskError> {
         self.feed.close();
-        let error = Outcome::lost(Loss::Forked).into_error(self.course.name());
+        let error = Outcome::lost(Loss::Forked).to_error(self.course.name());
         (!std::mem::replace(&mut self.forked, true)).then_some(error)
     }
 
@@ -326,7 +326,7 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Iterator for Map<'
             if let Some(taken) = self.advance() {
                 self.watch.count();
                 let Course { desk, name, .. } = &self.course;
-                return Some(taken.and_then(|outcome| desk.value_of(outcome, name)));
+                return Some(taken.and_then(|outcome| desk.value_of(&outcome, name)));
             }
             if self.is_over() {
                 self.watch.end(true);

@@ -6,6 +6,7 @@ mod care;
 mod collect;
 mod draft;
 mod figures;
+mod kept;
 mod ledger;
 mod limits;
 mod loops;

@@ -195,8 +195,11 @@ impl<'r> Frame<'r> {
         Ok(())
     }
 
-    pub(crate) fn take_result(&mut self) -> ResultBytes {
-        mem::take(&mut self.result)
+    /// Gives the memory of the result to the parent and says in `place`, that of nothing, where it
+    /// lies.
+    #[inline]
+    pub(crate) fn hand_over(&mut self, place: &mut ResultPlace) {
+        self.result.hand_over(place);
     }
 }
 
@@ -239,16 +242,22 @@ pub(super) fn encode_result_within<R: Storable>(
 }
 
 impl ResultBytes {
-    /// Gives the memory to the parent and says in `place`, that of nothing, where the result lies.
+    /// As [`Frame::hand_over`]. A word stays where it is: moved, it would be read as a whole just
+    /// after it was written in parts, for which a processor waits until they have left its core's
+    /// queue of stores.
     #[inline]
-    pub(crate) fn hand_over(self, place: &mut ResultPlace) {
+    fn hand_over(&mut self, place: &mut ResultPlace) {
         match self {
             Self::Nothing => {}
             Self::Word { word, len } => {
-                place.len = u64::from(len);
-                place.inline[0] = word;
+                place.len = u64::from(*len);
+                place.inline[0] = *word;
             }
-            Self::Other(bytes) => (*bytes).hand_over(place),
+            Self::Other(_) => {
+                if let Self::Other(bytes) = mem::take(self) {
+                    (*bytes).hand_over(place);
+                }
+            }
         }
     }
 }

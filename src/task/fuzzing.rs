@@ -133,7 +133,7 @@ fn look<R: Returnable + Debug>(heap: &Heap, ending: Ending, place: &ResultPlace)
     if let Ok(body) = outcome().into_body("fuzzed") {
         black_box(Output::<R>::new(body).is_ok());
     }
-    match value_of::<R>(outcome(), || "fuzzed") {
+    match value_of::<R>(&outcome(), || "fuzzed") {
         Ok(value) => black_box(format!("{value:?}").len()) > 0,
         Err(error) => black_box(error.to_string().is_empty()),
     }

@@ -15,8 +15,10 @@ use crate::error::TaskError;
 use crate::memory::Lease;
 use crate::sync::Arc;
 
-/// No slot has this index.
-const TAKEN: u32 = u32::MAX;
+/// Of a handle whose outcome was taken: no slot has this index.
+const TAKEN: u64 = u32::MAX as u64;
+
+const ENDS: &str = "a wait without a deadline ends with an outcome";
 
 /// A submitted task: wait for its result with [`join`](Self::join), or `.await` it.
 ///
@@ -24,10 +26,10 @@ const TAKEN: u32 = u32::MAX;
 #[must_use = "dropping the handle leaves the task to itself; `join` it for its result or error"]
 pub struct TaskHandle<R> {
     desk: Arc<Desk>,
-    /// `TAKEN` once the outcome was.
-    index: u32,
-    generation: u32,
     name: TaskName,
+    /// The slot, and in the upper half the generation; `TAKEN` once the outcome was. One word: who
+    /// moves a handle just after it was made would wait for two halves.
+    key: u64,
     _result: PhantomData<fn() -> R>,
 }
 
@@ -45,7 +47,8 @@ impl<R> TaskHandle<R> {
     /// Tells whether the task has ended, so that joining does not wait. No system call.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.desk.has_ended(self.index, self.generation)
+        let (index, generation) = self.key();
+        self.desk.has_ended(index, generation)
     }
 
     /// Takes the task back, whether it runs or not. True: joining returns
@@ -55,7 +58,8 @@ impl<R> TaskHandle<R> {
     /// replaced; other tasks do not notice. Where workers are threads, nothing stops it: it runs to
     /// its end, its result is thrown away, and joining waits for that.
     pub fn cancel(&self) -> bool {
-        self.is_here() && self.desk.cancel(self.index, self.generation)
+        let (index, generation) = self.key();
+        self.is_here() && self.desk.cancel(index, generation)
     }
 
     /// Tells whether the task is this process's, and not that of one that it is a fork of.
@@ -67,31 +71,42 @@ impl<R> TaskHandle<R> {
     /// does. Counted from now if it runs already.
     pub fn deadline(self, limit: Duration) -> Self {
         if self.is_here() {
-            self.desk.set_deadline(self.index, self.generation, limit);
+            let (index, generation) = self.key();
+            self.desk.set_deadline(index, generation, limit);
         }
         self
     }
 
     /// The slot and the generation.
     pub(crate) fn key(&self) -> (u32, u32) {
-        (self.index, self.generation)
+        (self.key as u32, (self.key >> 32) as u32)
     }
 
     fn is_open(&self) -> bool {
-        self.index != TAKEN
+        self.key != TAKEN
     }
 
-    fn take_outcome(&mut self) -> Outcome {
+    /// Waits until the task ends (`Some`, and the outcome is taken) or the deadline has passed.
+    #[inline]
+    fn wait(&mut self, deadline: Option<Instant>) -> Option<Outcome> {
         span!(TRACE "join", task = (self.name)());
-        let outcome = self.desk.wait(self.index, self.generation, None);
-        self.index = TAKEN;
-        outcome.expect("a wait without a deadline ends with an outcome")
+        let (index, generation) = self.key();
+        let outcome = self.desk.wait(index, generation, deadline);
+        if outcome.is_some() {
+            self.key = TAKEN;
+        }
+        outcome
+    }
+
+    fn take_body(&mut self) -> Result<Body, TaskError> {
+        self.wait(None).expect(ENDS).into_body((self.name)())
     }
 }
 
 impl<R: Returnable> TaskHandle<R> {
     pub(crate) fn new(desk: Arc<Desk>, index: u32, generation: u32, name: TaskName) -> Self {
-        Self { desk, index, generation, name, _result: PhantomData }
+        let key = u64::from(generation) << 32 | u64::from(index);
+        Self { desk, name, key, _result: PhantomData }
     }
 
     /// Waits until the task ends and returns its result.
@@ -113,8 +128,8 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Nested`]: this is a task of the same executor, which could wait for itself.
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
-        let outcome = self.take_outcome();
-        self.desk.value_of(outcome, self.name)
+        let outcome = self.wait(None);
+        self.desk.value_of(outcome.as_ref().expect(ENDS), self.name)
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.
@@ -123,7 +138,7 @@ impl<R: Returnable> TaskHandle<R> {
     ///
     /// As [`join`](Self::join).
     pub fn join_view(mut self) -> Result<Output<R>, TaskError> {
-        let body = self.take_outcome().into_body((self.name)())?;
+        let body = self.take_body()?;
         Output::new(body).map_err(|bad| bad_result(bad, (self.name)()))
     }
 
@@ -136,7 +151,7 @@ impl<R: Returnable> TaskHandle<R> {
     /// As [`join`](Self::join); [`TaskError::Result`] if the argument heap has no room for the
     /// copy.
     pub fn into_shared(mut self) -> Result<Shared<R>, TaskError> {
-        let body = self.take_outcome().into_body((self.name)())?;
+        let body = self.take_body()?;
         let checked = body.read(|bytes| check::<R>(bytes, body.attached()));
         checked.map_err(|bad| bad_result(bad, (self.name)()))?;
         let (lease, len) = match body {
@@ -167,25 +182,22 @@ impl<R: Returnable> TaskHandle<R> {
     /// The outer error is the handle, when the time has passed. The inner ones are
     /// [`join`](Self::join)'s.
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
-        span!(TRACE "join", task = (self.name)());
-        let deadline = Instant::now().checked_add(timeout);
-        match self.desk.wait(self.index, self.generation, deadline) {
-            Some(outcome) => {
-                self.index = TAKEN;
-                Ok(self.desk.value_of(outcome, self.name))
-            }
+        match self.wait(Instant::now().checked_add(timeout)) {
+            Some(outcome) => Ok(self.desk.value_of(&outcome, self.name)),
             None => Err(self),
         }
     }
 }
 
+/// What the task returned, decoded. The outcome stays where it is: moved, it would be read as a
+/// whole just after it was written in parts, and a processor waits for those.
 pub(crate) fn value_of<R: Returnable>(
-    outcome: Outcome,
+    outcome: &Outcome,
     task: impl Fn() -> &'static str,
 ) -> Result<R, TaskError> {
     let body = match outcome {
         Outcome::Done(body) => body,
-        other => return Err(other.into_error(task())),
+        other => return Err(other.to_error(task())),
     };
     let value = body.read_stable(|bytes| decode(bytes, body.attached()));
     value.map_err(|bad| bad_result(bad, task()))
@@ -197,21 +209,23 @@ impl<R: Returnable> Future for TaskHandle<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.is_open(), "a TaskHandle was polled after it had returned its result");
+        let (index, generation) = self.key();
         let pending = self.is_here()
             && !self.desk.is_nested()
-            && self.desk.watch(self.index, self.generation, context.waker());
+            && self.desk.watch(index, generation, context.waker());
         if pending {
             return Poll::Pending;
         }
-        let outcome = self.take_outcome();
-        Poll::Ready(self.desk.value_of(outcome, self.name))
+        let outcome = self.wait(None);
+        Poll::Ready(self.desk.value_of(outcome.as_ref().expect(ENDS), self.name))
     }
 }
 
 impl<R> Drop for TaskHandle<R> {
     fn drop(&mut self) {
         if self.is_open() && self.is_here() {
-            self.desk.detach(self.index, self.generation);
+            let (index, generation) = self.key();
+            self.desk.detach(index, generation);
         }
     }
 }

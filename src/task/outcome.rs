@@ -93,9 +93,12 @@ impl Outcome {
     }
 
     /// The error for what has left no result.
-    pub(crate) fn into_error(self, task: &'static str) -> TaskError {
-        let missing = |_| bad_result(BadResult("it is missing".to_owned()), task);
-        self.into_body(task).map_or_else(|error| error, missing)
+    pub(crate) fn to_error(&self, task: &'static str) -> TaskError {
+        match self {
+            Self::Done(_) => bad_result(BadResult("it is missing".to_owned()), task),
+            Self::Failed(body) => report_error(body, task),
+            Self::Lost(loss) => loss.to_error(task),
+        }
     }
 
     /// The bytes of shared memory that the outcome holds.
@@ -122,22 +125,21 @@ impl Outcome {
     pub(super) fn into_body(self, task: &'static str) -> Result<Body, TaskError> {
         match self {
             Self::Done(body) => Ok(body),
-            Self::Failed(body) => Err(report_error(&body, task)),
-            Self::Lost(loss) => Err(loss.into_error(task)),
+            other => Err(other.to_error(task)),
         }
     }
 }
 
 impl Loss {
-    fn into_error(self, task: &'static str) -> TaskError {
-        match self {
+    fn to_error(&self, task: &'static str) -> TaskError {
+        match *self {
             Self::Died { death, pid } => TaskError::WorkerDied { death, pid, task },
             Self::Forked => TaskError::Forked { task },
             Self::Nested => TaskError::Nested { task },
             Self::Cancelled => TaskError::Cancelled { task },
             Self::Deadline { limit } => TaskError::DeadlineExceeded { limit, task },
             Self::Garbled(cause) => bad_result(BadResult(cause.to_owned()), task),
-            Self::Broken { reason } => TaskError::Broken { reason: reason.to_string(), task },
+            Self::Broken { ref reason } => TaskError::Broken { reason: reason.to_string(), task },
         }
     }
 }

@@ -115,8 +115,11 @@ impl Desk {
         }
         let is_woken_far = self.is_woken_far(index);
         match self.phase(index, generation) {
-            Phase::Finished | Phase::Gone => {
-                self.foresee_end(index);
+            phase @ (Phase::Finished | Phase::Gone) => {
+                match phase {
+                    Phase::Gone => self.foresee_kept(index),
+                    _ => self.foresee_end(index),
+                }
                 // A worker gone wild may have made it a running task again in between.
                 if let Some(outcome) = self.try_outcome(index, generation) {
                     return Some(outcome);

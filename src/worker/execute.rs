@@ -13,7 +13,7 @@ use crate::control::{
 };
 use crate::memory::{Place, resolve};
 use crate::sys::{Image, futex_wake};
-use crate::task::{Frame, ResultBytes, Run, Trampoline, encode_report, guard};
+use crate::task::{Frame, Run, Trampoline, encode_report, guard};
 
 /// What a task that failed says of it, up to this length, may lie in memory until its worker has
 /// nothing to do. To have the supervisor look after each took a third more than the failing itself.
@@ -61,20 +61,21 @@ impl Job<'_> {
             resolve(&Place { heap, offset: args.offset, len: args.len })
         };
         let this = Present { job: &self, running: &running, tasks: Cell::new(1) };
+        let mut place = ResultPlace::default();
+        let hand_over = |frame: &mut Frame<'_>| {
+            step!(worker "task.called");
+            // Else nobody will read it, so it need not be given away.
+            if !running.is_detached() {
+                frame.hand_over(&mut place);
+            }
+        };
         let outcome = match start {
-            Some(start) => call(running.code(), start, args.len as usize, Some(&this)),
+            Some(start) => call(running.code(), start, args.len as usize, Some(&this), hand_over),
             None => Err(Box::new(Report::Code)),
         };
-        step!(worker "task.called");
         let tasks = this.tasks.get();
-        let mut place = ResultPlace::default();
         let ending = match outcome {
-            // Nobody will read it, so it need not be given away.
-            Ok(_) if running.is_detached() => Ending::Done,
-            Ok(result) => {
-                result.hand_over(&mut place);
-                Ending::Done
-            }
+            Ok(()) => Ending::Done,
             Err(report) => {
                 place = encode_report(&report, INLINE_RESULT_WORDS);
                 Ending::Failed
@@ -146,8 +147,8 @@ impl Run for Present<'_> {
 /// Runs the start function. The error is what went wrong, in words.
 pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     let start = resolve(place).ok_or("its arguments are not there")?;
-    let called = call(code, start, place.len as usize, None);
-    called.map(drop).map_err(|report| match *report {
+    let called = call(code, start, place.len as usize, None, |_| {});
+    called.map_err(|report| match *report {
         Report::Panicked { message, location, .. } => format!("panicked at {location}: {message}"),
         Report::Argument { number, cause } => format!("argument {number} does not decode: {cause}"),
         Report::Result { error } => error.to_string(),
@@ -155,13 +156,14 @@ pub(super) fn run_start(code: u64, place: &Place) -> Result<(), String> {
     })
 }
 
-/// Calls a trampoline. Panics of the task become reports.
+/// Calls a trampoline, and `then` where it has a result. Panics of the task become reports.
 fn call(
     code: u64,
     start: NonNull<u8>,
     len: usize,
     run: Option<&dyn Run>,
-) -> Result<ResultBytes, Box<Report>> {
+    then: impl FnOnce(&mut Frame<'_>),
+) -> Result<(), Box<Report>> {
     let Some(address) = Image::get().address_at(code) else { return Err(Box::new(Report::Code)) };
     // SAFETY: `code` is what the parent, the same build, wrote for a `Trampoline`, and the address
     // lies in this image's code.
@@ -170,7 +172,10 @@ fn call(
     // has ended; inline ones are a copy that lives as long as the call.
     let mut frame = unsafe { Frame::new(start, len, run) };
     match guard(|| trampoline(&mut frame))? {
-        Ok(()) => Ok(frame.take_result()),
+        Ok(()) => {
+            then(&mut frame);
+            Ok(())
+        }
         Err(fault) => Err(fault.into_report()),
     }
 }

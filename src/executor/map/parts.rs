@@ -316,7 +316,7 @@ impl Course {
         }
         let stored = batch.stored_until(count);
         let goes_on = is_done || outcome.is_death();
-        let error = outcome.into_error((self.name)());
+        let error = outcome.to_error((self.name)());
         let lost = if goes_on {
             // A death before the first item costs that one: a batch must not be tried for ever.
             claimed.max(stored.max(1)).min(count)

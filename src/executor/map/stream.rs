@@ -29,7 +29,7 @@ impl<I: Iterator<Item: Argument>, R: Returnable, P: Observer> Stream for Map<'_,
             if let Some(taken) = map.advance() {
                 map.watch.count();
                 let Course { desk, name, .. } = &map.course;
-                let value = taken.and_then(|outcome| desk.value_of(outcome, name));
+                let value = taken.and_then(|outcome| desk.value_of(&outcome, name));
                 return Poll::Ready(Some(value));
             }
             if map.is_over() {

@@ -121,7 +121,7 @@ impl Batch<'_> {
             match unsafe { call::<F, M, A>(&mut self.frame) } {
                 Ok(()) => {
                     let mut place = ResultPlace::default();
-                    self.frame.take_result().hand_over(&mut place);
+                    self.frame.hand_over(&mut place);
                     self.store(Ending::Done, &place);
                 }
                 Err(fault) => self.fail(&fault.into_report()),

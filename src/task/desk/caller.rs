@@ -76,8 +76,8 @@ impl Desk {
     fn overrun(&self, index: u32, generation: u32, limit: Duration) {
         let mut record = lock(&self.records[index as usize]);
         let taken = self.take(index as usize, generation, &mut record, Slot::ended);
-        let unwanted = taken.map(|taken| taken.outcome).or_else(|| record.take_kept(generation));
-        record.keep(generation, Outcome::lost(Loss::Deadline { limit }));
+        let unwanted = taken.map(|taken| taken.outcome).or_else(|| record.kept.take(generation));
+        record.kept.keep(generation, Outcome::lost(Loss::Deadline { limit }));
         drop(record);
         drop(unwanted);
         self.control.gate().finished();

@@ -37,8 +37,9 @@ impl Desk {
         let mut record = lock(&self.records[at]);
         // Whoever has made room in the slot held the lock until the outcome was in the record.
         if phase == Phase::Gone
-            && let Some(kept) = record.take_kept(generation)
+            && let Some(kept) = record.kept.take(generation)
         {
+            self.records[at].note(&record);
             return Some(kept);
         }
         let taken = self.take(at, generation, &mut record, Slot::ended);
@@ -115,7 +116,7 @@ impl Desk {
         generation: u32,
         mut record: MutexGuard<'_, Record>,
     ) -> Outcome {
-        if let Some(kept) = record.take_kept(generation) {
+        if let Some(kept) = record.kept.take(generation) {
             return kept;
         }
         if let Some(held) = self.ledger.hold_only(index, generation) {

@@ -41,10 +41,10 @@ impl Desk {
     /// What the task returned, decoded.
     pub(crate) fn value_of<R: Returnable>(
         &self,
-        outcome: Outcome,
+        outcome: &Outcome,
         task: impl Fn() -> &'static str,
     ) -> Result<R, TaskError> {
-        if let Outcome::Done(Body::Block(block)) = &outcome {
+        if let Outcome::Done(Body::Block(block)) = outcome {
             self.figures.decoded_bytes.fetch_add(block.len as u64, Ordering::Relaxed);
         }
         value_of(outcome, task)

@@ -1,11 +1,11 @@
 //! What the parent remembers of each slot.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ops::Deref;
 
 use super::super::batch::Batch;
-use super::super::outcome::{Loss, Outcome};
+use super::super::outcome::Loss;
+use super::kept::Kept;
 use crate::archive::Blocks;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::sys::prefetch_at;
@@ -14,8 +14,10 @@ use crate::sys::prefetch_at;
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// The address where the next outcome will be kept, to be fetched ahead. Never followed.
+    /// The addresses where the next outcome will be kept, and of the one that will be asked for
+    /// next, to be fetched ahead. Never followed.
     end: AtomicUsize,
+    front: AtomicUsize,
     record: Mutex<Record>,
 }
 
@@ -30,14 +32,19 @@ impl Deref for Entry {
 impl Entry {
     /// Has the processor fetch the memory that the next outcome goes to. Of a thousand slots in
     /// turn, each has it elsewhere, and it is cold.
-    pub(super) fn foresee(&self) {
+    pub(super) fn foresee_keeping(&self) {
         prefetch_at(self.end.load(Ordering::Relaxed));
     }
 
-    /// Notes where the next outcome goes: behind the latest one, mostly.
+    /// As [`Entry::foresee_keeping`], the outcome that is asked for next.
+    pub(super) fn foresee_taking(&self) {
+        prefetch_at(self.front.load(Ordering::Relaxed));
+    }
+
+    /// Notes what was kept or taken.
     pub(super) fn note(&self, record: &Record) {
-        let last = record.kept.back().map_or(0, |last| std::ptr::from_ref(last).addr());
-        self.end.store(last + size_of::<(u32, Outcome)>(), Ordering::Relaxed);
+        self.end.store(record.kept.end(), Ordering::Relaxed);
+        self.front.store(record.kept.front(), Ordering::Relaxed);
     }
 }
 
@@ -47,8 +54,8 @@ impl Entry {
 pub(super) struct Record {
     /// Something may stand in `marks`.
     is_marked: bool,
-    /// Outcomes of earlier generations whose handles have not asked yet, oldest first.
-    kept: VecDeque<(u32, Outcome)>,
+    /// Outcomes of earlier generations whose handles have not asked yet.
+    pub(super) kept: Kept,
     marks: Marks,
 }
 
@@ -90,21 +97,5 @@ impl Record {
     /// Takes all marks off; what they hold is dropped with them.
     pub(super) fn take_marks(&mut self) -> Option<Marks> {
         mem::take(&mut self.is_marked).then(|| mem::take(&mut self.marks))
-    }
-
-    /// Keeps an outcome until its handle asks.
-    pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
-        self.kept.push_back((generation, outcome));
-    }
-
-    /// Takes the outcome of one generation. They are in order, and asked for mostly in order.
-    pub(super) fn take_kept(&mut self, generation: u32) -> Option<Outcome> {
-        let at = self.kept.iter().position(|(g, _)| *g == generation)?;
-        let outcome = self.kept.remove(at).map(|(_, outcome)| outcome);
-        if self.kept.is_empty() {
-            // Millions of tasks may have been kept, and never will be again.
-            self.kept = VecDeque::new();
-        }
-        outcome
     }
 }

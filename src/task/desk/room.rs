@@ -80,7 +80,7 @@ impl Desk {
             if draft.is_none() && self.keep(index) {
                 self.control.gate().finished_by_swap();
                 draft = self.draft_at(index);
-                self.records[self.after(index, AHEAD / 2)].foresee();
+                self.records[self.after(index, AHEAD / 2)].foresee_keeping();
                 prefetch(&self.records[self.after(index, AHEAD)]);
             }
             if draft.is_some() {
@@ -106,6 +106,14 @@ impl Desk {
         if self.behind(index) >= FAR_BEHIND {
             self.control.slots()[self.after(index as usize, AHEAD)].foresee();
         }
+    }
+
+    /// As [`Desk::foresee_end`], of a task that has made room for others: what was kept of those
+    /// that were submitted after it.
+    #[inline]
+    pub(crate) fn foresee_kept(&self, index: u32) {
+        self.records[self.after(index as usize, AHEAD)].foresee_taking();
+        prefetch(&self.records[self.after(index as usize, 2 * AHEAD)]);
     }
 
     /// The slot so many after another, at most once round.
@@ -164,7 +172,7 @@ impl Desk {
         let taken = plain.or_else(|| self.take(index, generation, &mut record, Slot::ended));
         let Taken { outcome, is_detached, is_waited } = taken?;
         if !is_detached {
-            record.keep(generation, outcome);
+            record.kept.keep(generation, outcome);
             self.records[index].note(&record);
         }
         Some(is_waited)

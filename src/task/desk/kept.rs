@@ -1,0 +1,138 @@
+//! Outcomes of one slot's tasks that have made room for others, until their handles ask.
+//!
+//! Who submits a million tasks before the first is joined has nearly all of them here, so most take
+//! two words: numbers and nothing at all, in the order in which the tasks were submitted.
+
+use std::collections::VecDeque;
+
+use super::super::outcome::Outcome;
+use crate::archive::Body;
+
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// In the order of their generations: a slot's next task begins when the last was kept.
+    words: VecDeque<Word>,
+    /// Of all other kinds, in no order.
+    others: VecDeque<(u32, Outcome)>,
+}
+
+/// The result of a task that came with the slot's word.
+#[derive(Debug)]
+struct Word {
+    generation: u32,
+    /// Of bytes that are in use. Not shorter, so that all of this is written by whole words, and
+    /// can be read by them at once.
+    len: u32,
+    word: u64,
+}
+
+impl Kept {
+    /// Keeps an outcome until its handle asks.
+    pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(Body::Word { word, len }) => {
+                self.words.push_back(Word { generation, len: len.into(), word });
+            }
+            other => self.others.push_back((generation, other)),
+        }
+    }
+
+    /// Takes the outcome of one generation. They are asked for mostly in order.
+    pub(super) fn take(&mut self, generation: u32) -> Option<Outcome> {
+        let taken = self.take_word(generation);
+        let taken = taken.map(|Word { word, len, .. }| Body::Word { word, len: len as u8 });
+        let taken = taken.map(Outcome::Done).or_else(|| self.take_other(generation));
+        if self.words.is_empty() && self.others.is_empty() {
+            // Millions of tasks may have been kept, and never will be again.
+            *self = Self::default();
+        }
+        taken
+    }
+
+    fn take_word(&mut self, generation: u32) -> Option<Word> {
+        // They wrap, so what they are compared by is how far they are from the first.
+        let first = self.words.front()?.generation;
+        if first == generation {
+            return self.words.pop_front();
+        }
+        let wanted = generation.wrapping_sub(first);
+        let distance = |word: &Word| word.generation.wrapping_sub(first);
+        self.words.binary_search_by_key(&wanted, distance).ok().and_then(|at| self.words.remove(at))
+    }
+
+    fn take_other(&mut self, generation: u32) -> Option<Outcome> {
+        let at = self.others.iter().position(|(g, _)| *g == generation)?;
+        self.others.remove(at).map(|(_, outcome)| outcome)
+    }
+
+    /// The address of the outcome that will be asked for next, or 0.
+    pub(super) fn front(&self) -> usize {
+        self.words.front().map_or(0, |word| std::ptr::from_ref(word).addr())
+    }
+
+    /// The address where the next outcome goes, mostly, or something near 0.
+    pub(super) fn end(&self) -> usize {
+        let last = self.words.back().map_or(0, |word| std::ptr::from_ref(word).addr());
+        last + size_of::<Word>()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::super::outcome::Loss;
+    use super::*;
+
+    const COUNT: u32 = 100;
+
+    /// What the task of a generation has come to: every seventh is lost.
+    fn outcome_of(generation: u32) -> Outcome {
+        if generation.is_multiple_of(7) {
+            return Outcome::lost(Loss::Cancelled);
+        }
+        Outcome::Done(Body::Word { word: u64::from(generation) << 8, len: 8 })
+    }
+
+    fn is_of(outcome: &Outcome, generation: u32) -> bool {
+        match outcome {
+            Outcome::Done(Body::Word { word, len: 8 }) => *word == u64::from(generation) << 8,
+            Outcome::Lost(_) => generation.is_multiple_of(7),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn each_outcome_is_found_once_in_whatever_order_they_are_asked_for() {
+        let orders: [(&str, fn(u32) -> u32); 4] = [
+            ("in order", |at| at),
+            ("the last one first", |at| COUNT - 1 - at),
+            ("from the middle on", |at| (at + COUNT / 2) % COUNT),
+            ("here and there", |at| at * 37 % COUNT),
+        ];
+        for (name, order) in orders {
+            // Generations wrap.
+            for first in [0, 1000, u32::MAX - COUNT / 2] {
+                let generation = |at: u32| first.wrapping_add(at);
+                let mut kept = Kept::default();
+                (0..COUNT).map(generation).for_each(|g| kept.keep(g, outcome_of(g)));
+                assert!(kept.take(generation(COUNT)).is_none(), "{name}");
+                for wanted in (0..COUNT).map(order).map(generation) {
+                    let taken = kept.take(wanted).expect("it was kept");
+                    assert!(is_of(&taken, wanted), "{name}, {wanted}");
+                    assert!(kept.take(wanted).is_none(), "{name}, {wanted}");
+                }
+                assert_eq!((kept.words.capacity(), kept.others.capacity()), (0, 0), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_after_some_were_taken_is_found_too() {
+        let mut kept = Kept::default();
+        for generation in 0..COUNT {
+            kept.keep(generation, outcome_of(generation));
+            if let Some(wanted) = generation.checked_sub(10) {
+                assert!(kept.take(wanted).is_some_and(|taken| is_of(&taken, wanted)), "{wanted}");
+            }
+        }
+    }
+}

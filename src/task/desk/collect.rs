@@ -30,30 +30,35 @@ impl Desk {
             return None;
         }
         if phase == Phase::Finished
-            && let Some(taken) = self.take_plain(at, generation)
+            && let Some(Plain { word, len, .. }) = self.take_plain(at, generation)
         {
-            return Some(self.handed_over(taken, index));
+            self.handed_over(index);
+            return Some(Outcome::Done(Body::Word { word, len }));
         }
         let mut record = lock(&self.records[at]);
         // Whoever has made room in the slot held the lock until the outcome was in the record.
-        if phase == Phase::Gone
-            && let Some(kept) = record.kept.take(generation)
-        {
-            self.records[at].note(&record);
-            return Some(kept);
+        if phase == Phase::Gone {
+            if let Some((word, len)) = record.kept.take_next(generation) {
+                self.records[at].note(&record);
+                return Some(Outcome::Done(Body::Word { word, len }));
+            }
+            if let Some(kept) = record.kept.take(generation) {
+                self.records[at].note(&record);
+                return Some(kept);
+            }
         }
         let taken = self.take(at, generation, &mut record, Slot::ended);
         let Some(taken) = taken else { return Some(self.outcome_of_gone(at, generation, record)) };
         drop(record);
-        Some(self.handed_over(taken, index))
+        self.handed_over(index);
+        Some(taken.outcome)
     }
 
     /// Tells those who wait for room that the task was taken, for whom it was.
     #[inline]
-    fn handed_over(&self, taken: Taken, index: u32) -> Outcome {
+    fn handed_over(&self, index: u32) {
         self.control.gate().finished_by_swap();
         self.step_back(index);
-        taken.outcome
     }
 
     /// What has become of the task. Of one whose outcome was kept, the slot is not believed that it
@@ -79,14 +84,14 @@ impl Desk {
     ///
     /// Frees by a swap of the ledger's word. The caller tells those who wait for room.
     #[inline]
-    pub(super) fn take_plain(&self, index: usize, generation: u32) -> Option<Taken> {
+    pub(super) fn take_plain(&self, index: usize, generation: u32) -> Option<Plain> {
         let slot = &self.control.slots()[index];
-        let Plain { word, len, is_detached, is_waited } = slot.plain(generation)?;
+        let mut plain = slot.plain(generation)?;
         // Still posted: nobody has taken it since the word was read. The slot says what it did
         // until the next task is written there, the ledger that it is free.
-        let is_detached = self.ledger.collect_plain(index, generation)? || is_detached;
+        plain.is_detached |= self.ledger.collect_plain(index, generation)?;
         step!(parent "collect.plain");
-        Some(Taken { outcome: Outcome::Done(Body::Word { word, len }), is_detached, is_waited })
+        Some(plain)
     }
 
     /// Takes a task that has ended, if `ended` says so. The caller holds the record's lock. `None`:

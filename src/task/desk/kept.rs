@@ -30,39 +30,59 @@ impl Kept {
     /// Keeps an outcome until its handle asks.
     pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
         match outcome {
-            Outcome::Done(Body::Word { word, len }) => {
-                self.words.push_back(Word { generation, len: len.into(), word });
-            }
+            Outcome::Done(Body::Word { word, len }) => self.keep_word(generation, word, len),
             other => self.others.push_back((generation, other)),
         }
     }
 
-    /// Takes the outcome of one generation. They are asked for mostly in order.
+    /// As [`Kept::keep`], the first `len` bytes of a word.
+    #[inline]
+    pub(super) fn keep_word(&mut self, generation: u32, word: u64, len: u8) {
+        self.words.push_back(Word { generation, len: len.into(), word });
+    }
+
+    /// Takes the outcome of one generation.
     pub(super) fn take(&mut self, generation: u32) -> Option<Outcome> {
-        let taken = self.take_word(generation);
-        let taken = taken.map(|Word { word, len, .. }| Body::Word { word, len: len as u8 });
-        let taken = taken.map(Outcome::Done).or_else(|| self.take_other(generation));
-        if self.words.is_empty() && self.others.is_empty() {
-            // Millions of tasks may have been kept, and never will be again.
-            *self = Self::default();
+        if let Some((word, len)) = self.take_next(generation) {
+            return Some(Outcome::Done(Body::Word { word, len }));
         }
+        // They wrap, so what they are compared by is how far they are from the first.
+        let first = self.words.front().map_or(0, |first| first.generation);
+        let distance = |word: &Word| word.generation.wrapping_sub(first);
+        let at = self.words.binary_search_by_key(&generation.wrapping_sub(first), distance);
+        let taken = match at.ok().and_then(|at| self.words.remove(at)) {
+            Some(Word { word, len, .. }) => {
+                Some(Outcome::Done(Body::Word { word, len: len as u8 }))
+            }
+            None => self.take_other(generation),
+        };
+        self.shrink();
         taken
     }
 
-    fn take_word(&mut self, generation: u32) -> Option<Word> {
-        // They wrap, so what they are compared by is how far they are from the first.
-        let first = self.words.front()?.generation;
-        if first == generation {
-            return self.words.pop_front();
-        }
-        let wanted = generation.wrapping_sub(first);
-        let distance = |word: &Word| word.generation.wrapping_sub(first);
-        self.words.binary_search_by_key(&wanted, distance).ok().and_then(|at| self.words.remove(at))
+    /// As [`Kept::take`], a word and its length, if it is that of the next one: they are asked for
+    /// mostly in order.
+    #[inline]
+    pub(super) fn take_next(&mut self, generation: u32) -> Option<(u64, u8)> {
+        let Word { word, len, .. } = match self.words.front() {
+            Some(first) if first.generation == generation => self.words.pop_front()?,
+            _ => return None,
+        };
+        self.shrink();
+        Some((word, len as u8))
     }
 
     fn take_other(&mut self, generation: u32) -> Option<Outcome> {
         let at = self.others.iter().position(|(g, _)| *g == generation)?;
         self.others.remove(at).map(|(_, outcome)| outcome)
+    }
+
+    /// Gives the memory back if nothing is kept: millions may have been, and never will be again.
+    #[inline]
+    fn shrink(&mut self) {
+        if self.words.is_empty() && self.others.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// The address of the outcome that will be asked for next, or 0.

@@ -168,8 +168,14 @@ impl Desk {
     /// Moves the outcome into the record. Tells whether a thread may sleep on the slot.
     fn keep_outcome(&self, index: usize, generation: u32) -> Option<bool> {
         let mut record = lock(&self.records[index]);
-        let plain = self.take_plain(index, generation);
-        let taken = plain.or_else(|| self.take(index, generation, &mut record, Slot::ended));
+        if let Some(plain) = self.take_plain(index, generation) {
+            if !plain.is_detached {
+                record.kept.keep_word(generation, plain.word, plain.len);
+                self.records[index].note(&record);
+            }
+            return Some(plain.is_waited);
+        }
+        let taken = self.take(index, generation, &mut record, Slot::ended);
         let Taken { outcome, is_detached, is_waited } = taken?;
         if !is_detached {
             record.kept.keep(generation, outcome);

@@ -4,7 +4,7 @@ use crate::control::Tries;
 use crate::sys::{TICKS_A_US, ticks};
 
 /// The longest delay, by the processor's clock. Waking a worker takes the caller 2 to 5 us on its
-/// own core and 13 to 30 where a host is asked for another one; a delay in vain costs no more.
+/// own core and 6 to 30 where a host is asked for another one; a delay in vain costs no more.
 const MOST_TICKS: u64 = 4 * TICKS_A_US;
 /// Pauses between two looks at the task.
 const PAUSES: u32 = 8;

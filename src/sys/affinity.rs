@@ -9,10 +9,7 @@ use super::check;
 ///
 /// An error on machines with more than 1024 cores, for which the kernel's set has no room.
 pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
-    // SAFETY: a set is a field of bits, and none of them set is a value.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the set is this function's, writable, and as long as is said.
-    check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })?;
+    let set = allowed()?;
     // SAFETY: only numbers below that of the bits are asked for, in the range that follows.
     let has = |&core: &usize| unsafe { libc::CPU_ISSET(core, &set) };
     Ok((0..libc::CPU_SETSIZE as usize).filter(has).collect())
@@ -20,14 +17,52 @@ pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
 
 /// Keeps this thread, and all that it starts, on these cores.
 pub(crate) fn keep_to(cores: &[usize]) -> io::Result<()> {
-    // SAFETY: a set is a field of bits, and none of them set is a value.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    let mut set = no_cores();
     for &core in cores.iter().filter(|core| **core < libc::CPU_SETSIZE as usize) {
         // SAFETY: the filter has left numbers below that of the bits.
         unsafe { libc::CPU_SET(core, &mut set) };
     }
-    // SAFETY: the set is this function's, readable, and as long as is said.
-    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
+    keep(&set)
+}
+
+fn no_cores() -> libc::cpu_set_t {
+    // SAFETY: a set is a field of bits, and none of them set is a value.
+    unsafe { mem::zeroed() }
+}
+
+fn allowed() -> io::Result<libc::cpu_set_t> {
+    let mut set = no_cores();
+    // SAFETY: the set is this function's, writable, and as long as is said.
+    check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })?;
+    Ok(set)
+}
+
+fn keep(set: &libc::cpu_set_t) -> io::Result<()> {
+    // SAFETY: the set is borrowed, readable, and as long as is said.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(set), set) }).map(drop)
+}
+
+/// Moves this thread from a core to another one that it may run on, now and then again on both.
+/// False: there is none, or the kernel refuses.
+///
+/// Three system calls, and the time that the kernel takes to wake the other core.
+pub(crate) fn leave_core(core: u32) -> bool {
+    let core = core as usize;
+    if cfg!(miri) || core >= libc::CPU_SETSIZE as usize {
+        return false;
+    }
+    let Ok(all) = allowed() else { return false };
+    let mut others = all;
+    // SAFETY: the number is below that of the bits.
+    unsafe { libc::CPU_CLR(core, &mut others) };
+    // SAFETY: it only reads the set.
+    let is_alone = unsafe { libc::CPU_COUNT(&others) } == 0;
+    if is_alone || keep(&others).is_err() {
+        return false;
+    }
+    // Only if somebody takes cores away from all of this process just now.
+    let _ = keep(&all);
+    true
 }
 
 /// The core that this thread runs on just now. A hint.
@@ -38,4 +73,40 @@ pub(crate) fn present_core() -> u32 {
     }
     // SAFETY: it takes nothing.
     unsafe { libc::sched_getcpu() }.cast_unsigned()
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// On a thread of its own, which may be kept to whatever cores.
+    fn on_a_thread(body: impl FnOnce() + Send) {
+        thread::scope(|scope| scope.spawn(body).join()).expect("it ends well");
+    }
+
+    #[test]
+    fn who_leaves_a_core_is_on_another_one_and_may_come_back() {
+        on_a_thread(|| {
+            let all = allowed_cores().expect("there are some");
+            // Whoever else decides where threads run may bring it back at once.
+            let moves = |_| {
+                let core = present_core();
+                leave_core(core) && present_core() != core
+            };
+            assert_eq!((0..1000).any(moves), all.len() > 1);
+            assert_eq!(allowed_cores().expect("there are some"), all);
+        });
+    }
+
+    #[test]
+    fn nobody_leaves_the_only_core() {
+        on_a_thread(|| {
+            let core = allowed_cores().expect("there are some")[0];
+            keep_to(&[core]).expect("it is allowed");
+            assert!(!leave_core(core as u32) && !leave_core(u32::MAX));
+            assert_eq!(allowed_cores().expect("there are some"), [core]);
+        });
+    }
 }

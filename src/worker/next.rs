@@ -306,7 +306,7 @@ impl Worker {
     fn search(&mut self) -> Searched {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
-        let is_called = wake.expects().is_some();
+        let is_called = wake.expects();
         if !(is_called || search.pays()) || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
@@ -316,7 +316,7 @@ impl Worker {
             found = search.spin.until(|| ring.pop_near(reader));
         }
         if found.is_none()
-            && let Some(left) = wake.expects()
+            && let Some(left) = wake.may_look()
         {
             let start = ticks();
             // Wrapping: a clock that goes back ends it.

@@ -7,7 +7,7 @@
 use super::super::tries::Tries;
 use super::{EARLY, Notice, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{TICKS_A_US, present_core, ticks};
+use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
@@ -70,11 +70,17 @@ impl Wake<'_> {
         (park == EARLY).then_some(Notice::Woken { is_far: called & FAR != 0 })
     }
 
-    /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. Not
-    /// on the core of who called: it would only be in the way.
-    pub(crate) fn expects(&self) -> Option<u64> {
+    /// Worker: tells whether work is to come that a worker was called for.
+    pub(crate) fn expects(&self) -> bool {
+        self.left().is_some()
+    }
+
+    /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. On
+    /// the core of who called it would only be in the way, so it leaves that, or does not look.
+    pub(crate) fn may_look(&self) -> Option<u64> {
         let left = self.left()?;
-        if self.ahead.core.load(Ordering::Relaxed) == present_core() {
+        let core = self.ahead.core.load(Ordering::Relaxed);
+        if core == present_core() && !leave_core(core) {
             self.was_called(true);
             return None;
         }

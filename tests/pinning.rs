@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::time::Duration;
 
 use common::{Gate, executor, roll_call};
 use wharf::{Backend, Builder, Executor, TaskError};
@@ -87,6 +88,25 @@ fn others_run_on_all_cores() {
     let here = built(|b| b.backend(Backend::Sequential).pin_workers(true));
     assert_eq!(numbers(&here.submit(cores, ()).unwrap().join().unwrap()), all);
     assert_eq!(numbers(&cores()), all, "the caller");
+}
+
+/// A worker that is woken on the caller's core, while the last of a large value is copied, moves to
+/// the other core.
+#[test]
+fn workers_that_were_called_while_a_value_was_copied_run_on_all_cores_afterwards() {
+    fn cores_and_len(values: &[u8]) -> (String, u64) {
+        (cores(), values.len() as u64)
+    }
+    let all = numbers(&cores());
+    let values = vec![1u8; 8 << 20];
+    for backend in [Backend::Processes, Backend::Threads] {
+        let pool = built(|b| b.backend(backend).workers(2).spin(Duration::ZERO));
+        for _ in 0..50 {
+            let shared = pool.share(&values).unwrap();
+            let (cores, len) = pool.submit(cores_and_len, (&shared,)).unwrap().join().unwrap();
+            assert_eq!((numbers(&cores), len), (all.clone(), 8 << 20), "{backend:?}");
+        }
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::error::{Death, ShareError, TaskError};
 use crate::memory::{Lease, Place, RemoteHeap};
 use crate::sync::Arc;
 
-/// How a task ended, whatever its type. Two words, as [`Body`]: it goes through many hands, and
-/// millions may be kept until somebody asks.
+/// How a task ended, whatever its type. Two words, as [`Body`]: millions may be kept until somebody
+/// asks.
 pub(crate) enum Outcome {
     Done(Body),
     /// The worker's account of what went wrong.
@@ -70,6 +70,12 @@ impl Outcome {
             (Some(body), _) => Self::Failed(Box::new(body)),
             (None, _) => Self::garbled("its place lies outside the worker's memory"),
         }
+    }
+
+    /// A result that came with the slot's word: its first `len` bytes.
+    #[inline]
+    pub(super) fn word(word: u64, len: u8) -> Self {
+        Self::Done(Body::Word { word, len })
     }
 
     #[cold]

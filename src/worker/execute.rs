@@ -77,6 +77,7 @@ impl Job<'_> {
         let ending = match outcome {
             Ok(()) => Ending::Done,
             Err(report) => {
+                step!(worker "task.failed");
                 place = encode_report(&report, INLINE_RESULT_WORDS);
                 Ending::Failed
             }

@@ -306,7 +306,9 @@ impl Worker {
     fn search(&mut self) -> Searched {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
-        let is_called = wake.expects();
+        // Before producers may rely on the search: it takes as long as waking up does.
+        wake.make_way();
+        let is_called = wake.expects().is_some();
         if !(is_called || search.pays()) || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
@@ -316,7 +318,7 @@ impl Worker {
             found = search.spin.until(|| ring.pop_near(reader));
         }
         if found.is_none()
-            && let Some(left) = wake.may_look()
+            && let Some(left) = wake.expects()
         {
             let start = ticks();
             // Wrapping: a clock that goes back ends it.

@@ -36,6 +36,7 @@ rows! {
     "fallocate without support is done without": SYS_fallocate EOPNOTSUPP => [],
     "madvise refused is done without": SYS_madvise EPERM => [],
     "sched_getaffinity refused is done without": SYS_sched_getaffinity EPERM => [],
+    "sched_setaffinity refused is done without": SYS_sched_setaffinity EPERM => [],
 }
 
 /// Checks that an executor works where there are no words, and else is refused with these.

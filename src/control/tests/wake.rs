@@ -9,6 +9,8 @@ use super::super::wake::Wake;
 use super::super::{Control, Nap, Notice};
 use super::ROUNDS;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+#[cfg(not(miri))]
+use crate::sys::{allowed_cores, keep_to};
 
 /// No test waits so long.
 const LONG: Duration = Duration::from_secs(600);
@@ -124,6 +126,38 @@ fn who_is_called_ahead_is_relied_on_by_one_push() {
         false
     });
     assert_eq!(wake.notify(), Notice::Nobody);
+}
+
+/// There it would only be in the way.
+#[test]
+#[cfg(not(miri))]
+fn who_is_called_ahead_does_not_look_on_the_core_of_its_caller() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    let at = |core: usize, body: &(dyn Fn() -> bool + Sync)| {
+        let body = || {
+            keep_to(&[core]).expect("it is allowed");
+            body()
+        };
+        thread::scope(|scope| scope.spawn(body).join()).expect("it ends well")
+    };
+    let call = || {
+        wake.sleep(0, None, || {
+            wake.call_ahead();
+            false
+        })
+    };
+    let look = || {
+        wake.make_way();
+        wake.expects().is_some()
+    };
+    // A call is soon over.
+    let looks = |caller, worker| (0..100).any(|_| at(caller, &call) && at(worker, &look));
+    let cores = allowed_cores().expect("there are some");
+    assert!(!looks(cores[0], cores[0]));
+    if let [first, second, ..] = cores[..] {
+        assert!(looks(first, second));
+    }
 }
 
 #[test]

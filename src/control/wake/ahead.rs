@@ -70,17 +70,20 @@ impl Wake<'_> {
         (park == EARLY).then_some(Notice::Woken { is_far: called & FAR != 0 })
     }
 
-    /// Worker: tells whether work is to come that a worker was called for.
-    pub(crate) fn expects(&self) -> bool {
-        self.left().is_some()
+    /// Worker: leaves the core of who called for work that is to come, where it only would be in
+    /// the way, if that can be.
+    pub(crate) fn make_way(&self) {
+        let core = self.ahead.core.load(Ordering::Relaxed);
+        if self.left().is_some() && core == present_core() {
+            leave_core(core);
+        }
     }
 
-    /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. On
-    /// the core of who called it would only be in the way, so it leaves that, or does not look.
-    pub(crate) fn may_look(&self) -> Option<u64> {
+    /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. Not
+    /// on the core of who called.
+    pub(crate) fn expects(&self) -> Option<u64> {
         let left = self.left()?;
-        let core = self.ahead.core.load(Ordering::Relaxed);
-        if core == present_core() && !leave_core(core) {
+        if self.ahead.core.load(Ordering::Relaxed) == present_core() {
             self.was_called(true);
             return None;
         }

@@ -119,7 +119,7 @@ impl Desk {
         // task to come. Who condemned the worker has left the reason already.
         let is_posted = self.ledger.posted(index) == Some(generation);
         if is_posted && record.loss().is_none_or(|(of, _)| *of != generation) {
-            record.mark().loss = Some((generation, loss.clone()));
+            record.mark().loss = Some(Box::new((generation, loss.clone())));
         }
         true
     }
@@ -157,7 +157,8 @@ impl Desk {
             if let Some(held) = self.ledger.hold(index)
                 && end(slot, held.generation(), &record)
             {
-                record.mark().loss = Some((held.generation(), Loss::Garbled(OVERWRITTEN)));
+                record.mark().loss =
+                    Some(Box::new((held.generation(), Loss::Garbled(OVERWRITTEN))));
             }
             drop(record);
             // PAIRS sleepers. Mostly nobody sleeps, and a call for each slot that was ever used
@@ -220,7 +221,7 @@ impl Desk {
                 // As in `lose_running`.
                 if self.ledger.posted(index) == Some(generation) {
                     let loss = self.end.get().cloned().unwrap_or(Loss::Cancelled);
-                    record.mark().loss = Some((generation, loss));
+                    record.mark().loss = Some(Box::new((generation, loss)));
                 }
                 drop(record);
                 futex_wake(slot.futex(), u32::MAX);

@@ -5,7 +5,6 @@
 //! by who holds the entry, and has taken the record's lock before.
 
 use super::{Desk, OVERWRITTEN, Outcome, Record};
-use crate::archive::Body;
 use crate::control::{Collected, Ending, Phase, Plain, Slot};
 use crate::memory::RemoteHeap;
 use crate::sync::{Arc, MutexGuard, lock};
@@ -33,14 +32,14 @@ impl Desk {
             && let Some(Plain { word, len, .. }) = self.take_plain(at, generation)
         {
             self.handed_over(index);
-            return Some(Outcome::Done(Body::Word { word, len }));
+            return Some(Outcome::word(word, len));
         }
         let mut record = lock(&self.records[at]);
         // Whoever has made room in the slot held the lock until the outcome was in the record.
         if phase == Phase::Gone {
             if let Some((word, len)) = record.kept.take_next(generation) {
                 self.records[at].note(&record);
-                return Some(Outcome::Done(Body::Word { word, len }));
+                return Some(Outcome::word(word, len));
             }
             if let Some(kept) = record.kept.take(generation) {
                 self.records[at].note(&record);
@@ -144,13 +143,13 @@ impl Desk {
         if marks.is_run && collected.ending() != Ending::Done {
             self.keep_note(index, collected);
         }
-        let loss = marks.loss.filter(|(g, _)| *g == collected.generation());
+        let loss = marks.loss.filter(|loss| loss.0 == collected.generation());
         let wanted = place.holds_memory() || marks.batch.is_some();
         let heap = self.heap_at(collected, wanted);
         if let Some(batch) = marks.batch {
             batch.close(collected.span(), heap.as_ref());
         }
-        Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|(_, loss)| loss))
+        Outcome::read(collected.ending(), &place, heap.as_ref(), loss.map(|loss| loss.1))
     }
 
     fn heap_at(&self, collected: &Collected<'_>, is_wanted: bool) -> Option<Arc<RemoteHeap>> {

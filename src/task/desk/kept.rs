@@ -8,11 +8,13 @@ use std::collections::VecDeque;
 use super::super::outcome::Outcome;
 use crate::archive::Body;
 
+#[repr(C)]
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// In the order of their generations: a slot's next task begins when the last was kept.
+    /// In the order of their generations: whoever keeps an outcome holds the record's lock since
+    /// before the slot was idle, and what is kept after it is of a later task.
     words: VecDeque<Word>,
-    /// Of all other kinds, in no order.
+    /// Of all other kinds, mostly in that order, too.
     others: VecDeque<(u32, Outcome)>,
 }
 
@@ -26,6 +28,8 @@ struct Word {
     word: u64,
 }
 
+const _: () = assert!(size_of::<Word>() == 16);
+
 impl Kept {
     /// Keeps an outcome until its handle asks.
     pub(super) fn keep(&mut self, generation: u32, outcome: Outcome) {
@@ -38,22 +42,22 @@ impl Kept {
     /// As [`Kept::keep`], the first `len` bytes of a word.
     #[inline]
     pub(super) fn keep_word(&mut self, generation: u32, word: u64, len: u8) {
+        let is_later = |last: &Word| generation.wrapping_sub(last.generation) as i32 > 0;
+        debug_assert!(self.words.back().is_none_or(is_later), "{generation} after a later one");
         self.words.push_back(Word { generation, len: len.into(), word });
     }
 
     /// Takes the outcome of one generation.
     pub(super) fn take(&mut self, generation: u32) -> Option<Outcome> {
         if let Some((word, len)) = self.take_next(generation) {
-            return Some(Outcome::Done(Body::Word { word, len }));
+            return Some(Outcome::word(word, len));
         }
         // They wrap, so what they are compared by is how far they are from the first.
         let first = self.words.front().map_or(0, |first| first.generation);
         let distance = |word: &Word| word.generation.wrapping_sub(first);
         let at = self.words.binary_search_by_key(&generation.wrapping_sub(first), distance);
         let taken = match at.ok().and_then(|at| self.words.remove(at)) {
-            Some(Word { word, len, .. }) => {
-                Some(Outcome::Done(Body::Word { word, len: len as u8 }))
-            }
+            Some(Word { word, len, .. }) => Some(Outcome::word(word, len as u8)),
             None => self.take_other(generation),
         };
         self.shrink();
@@ -138,6 +142,19 @@ mod tests {
                 }
                 assert_eq!((kept.words.capacity(), kept.others.capacity()), (0, 0), "{factor}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_not_kept_is_not_found_among_others() {
+        let mut kept = Kept::default();
+        let is_kept = |generation: &u32| generation.is_multiple_of(3);
+        (0..COUNT)
+            .filter(is_kept)
+            .for_each(|generation| kept.keep(generation, outcome_of(generation)));
+        for wanted in (0..COUNT).rev() {
+            let found = kept.take(wanted).map(|taken| is_of(&taken, wanted));
+            assert_eq!(found, is_kept(&wanted).then_some(true), "{wanted}");
         }
     }
 

@@ -67,7 +67,7 @@ impl Desk {
         if !slot.cancel(generation) {
             return false;
         }
-        record.mark().loss = Some((generation, Loss::Cancelled));
+        record.mark().loss = Some(Box::new((generation, Loss::Cancelled)));
         drop(record);
         step!(parent "cancel.recorded");
         futex_wake(slot.futex(), u32::MAX);
@@ -87,7 +87,7 @@ impl Desk {
             return false;
         }
         // The burial waits for the record's lock before it looks for a reason.
-        record.mark().loss = Some((generation, loss));
+        record.mark().loss = Some(Box::new((generation, loss)));
         drop(record);
         step!(parent "doom.recorded");
         self.condemned.store(1, Ordering::SeqCst);

@@ -21,6 +21,9 @@ pub(super) struct Entry {
     record: Mutex<Record>,
 }
 
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Entry>() == 128);
+
 impl Deref for Entry {
     type Target = Mutex<Record>;
 
@@ -67,7 +70,7 @@ pub(super) struct Marks {
     /// What the task runs, if it is a batch.
     pub(super) batch: Option<Arc<Batch>>,
     /// Why the task of this generation was lost.
-    pub(super) loss: Option<(u32, Loss)>,
+    pub(super) loss: Option<Box<(u32, Loss)>>,
     /// How often the task may still be run again after its worker has died.
     pub(super) retries: u32,
     /// The task is part of a loop: if it fails, its note is wanted.
@@ -83,7 +86,7 @@ impl Record {
 
     /// Why the task was lost, if somebody has said so.
     pub(super) fn loss(&self) -> Option<&(u32, Loss)> {
-        self.marks.loss.as_ref()
+        self.marks.loss.as_deref()
     }
 
     pub(super) fn retries(&self) -> u32 {

@@ -331,7 +331,8 @@ fn failures_that_nobody_asks_for_take_no_more_memory_than_they_must() {
             (0..8).for_each(|_| round());
             executor.stats().held_bytes > before
         };
-        assert!((0..30).any(|_| !grows()), "late: {is_late}, {}", executor.stats().held_bytes);
+        let calm = (0..30).filter(|_| !grows()).count();
+        assert!(calm >= 10, "late: {is_late}, {calm}, {}", executor.stats().held_bytes);
     }
 }
 

@@ -34,13 +34,16 @@ impl Delay {
             return false;
         }
         let has_time = || ticks().wrapping_sub(start) < MOST_TICKS;
-        let mut taken = false;
-        while !taken && has_time() {
+        // One look at least: this thread may have been put aside for all of the time.
+        let taken = loop {
             for _ in 0..PAUSES {
                 std::hint::spin_loop();
             }
-            taken = is_taken();
-        }
+            let taken = is_taken();
+            if taken || !has_time() {
+                break taken;
+            }
+        };
         self.note(taken, ticks().saturating_sub(start));
         taken
     }

@@ -23,7 +23,7 @@ pub use decode::Returnable;
 pub(crate) use decode::{BadResult, check, decode};
 pub(crate) use encode::{Blocks, Encoded, Series, checked_usize, encode, read_place, root_of};
 pub use encode::{Encoder, Storable};
-pub(crate) use number::{is_number, number_in, word_of};
+pub(crate) use number::{is_number, word_of};
 pub(crate) use output::Body;
 pub use output::Output;
 pub use serialized::{ArchivedSerialized, AsSerialized, Serialized};

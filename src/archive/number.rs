@@ -49,12 +49,6 @@ pub(super) fn number<T: 'static>(bytes: &[u8]) -> Option<T> {
     None
 }
 
-/// As [`number`], of an archive that came with its slot: the first `len` bytes of a word.
-#[inline]
-pub(crate) fn number_in<T: 'static>(word: u64, len: u8) -> Option<T> {
-    number(word.to_ne_bytes().get(..len.into())?)
-}
-
 /// The same value, if `T` is its type.
 #[inline]
 fn retyped<T: 'static, N: 'static>(value: N) -> Option<T> {

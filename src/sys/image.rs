@@ -30,7 +30,6 @@ pub(crate) struct Image {
 
 impl Image {
     /// Finds the image, once a process.
-    #[inline]
     pub(crate) fn get() -> &'static Self {
         static IMAGE: OnceLock<Image> = OnceLock::new();
         IMAGE.get_or_init(Self::find)
@@ -46,7 +45,6 @@ impl Image {
     }
 
     /// Turns a code address into what the peer can find again. `None`: not in this image's code.
-    #[inline]
     pub(crate) fn offset_of(&self, code: usize) -> Option<u64> {
         self.is_code(code).then(|| code.wrapping_sub(self.anchor) as u64)
     }
@@ -57,7 +55,6 @@ impl Image {
         self.is_code(code).then_some(code)
     }
 
-    #[inline]
     fn is_code(&self, address: usize) -> bool {
         self.text.iter().any(|&(start, end)| (start..end).contains(&address))
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::desk::Desk;
 use super::function::TaskName;
 use super::outcome::{Outcome, bad_result};
-use crate::archive::{Body, Output, Returnable, Shared, check, decode, number_in};
+use crate::archive::{Body, Output, Returnable, Shared, check, decode};
 use crate::error::TaskError;
 use crate::memory::Lease;
 use crate::sync::Arc;
@@ -199,11 +199,6 @@ pub(crate) fn value_of<R: Returnable>(
         Outcome::Done(body) => body,
         other => return Err(other.to_error(task())),
     };
-    if let Body::Word { word, len } = body
-        && let Some(number) = number_in(*word, *len)
-    {
-        return Ok(number);
-    }
     let value = body.read_stable(|bytes| decode(bytes, body.attached()));
     value.map_err(|bad| bad_result(bad, task()))
 }

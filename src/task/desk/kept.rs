@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::super::outcome::Outcome;
 use crate::archive::Body;
 
+/// What is kept of one slot. The words first: they lie on the first line of the slot's entry.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(super) struct Kept {

@@ -11,7 +11,8 @@ use super::common::{Gate, executor};
 use super::faults::{DEATHS, End, FAULTS, commit_all};
 use super::places::fail_at_the_end_of_this_thread;
 use super::trial::{
-    LARGE_WORDS, Neighbours, WORKERS, asleep_in, check_end, trial, trial_of, without_a_trace,
+    LARGE_WORDS, Neighbours, WORKERS, as_good_as_new, asleep_in, check_end, trial, trial_of,
+    without_a_trace,
 };
 
 fn passes_and_fails(path: &str, fault: &str) {
@@ -91,18 +92,20 @@ const FAILED_STARTS: u64 = 2;
 #[test]
 fn a_fault_of_on_start_in_a_replacement_is_tried_again() {
     for (fault, end) in faults().filter(|(_, end)| *end != End::Returns) {
-        let tokens = Tokens::new();
-        let folder = tokens.0.to_str().expect("a plain path").to_owned();
-        let start = Executor::builder().on_start(Tokens::start, (folder, (*fault).to_owned()));
         let name = format!("{fault} in on_start of a replacement");
-        trial_of(&name, start, |executor| {
-            tokens.add(FAILED_STARTS);
-            let dying = executor.submit(starts, ("SIGKILL".to_owned(),)).unwrap();
-            let mut neighbours = Neighbours::of(executor);
-            neighbours.queue(executor);
-            assert!(matches!(dying.join(), Err(TaskError::WorkerDied { .. })), "{end:?}");
-            neighbours.check(&name);
-            1 + FAILED_STARTS
+        without_a_trace(&name, || {
+            let tokens = Tokens::new();
+            let folder = tokens.0.to_str().expect("a plain path").to_owned();
+            let start = Executor::builder().on_start(Tokens::start, (folder, (*fault).to_owned()));
+            as_good_as_new(&name, start, |executor| {
+                tokens.add(FAILED_STARTS);
+                let dying = executor.submit(starts, ("SIGKILL".to_owned(),)).unwrap();
+                let mut neighbours = Neighbours::of(executor);
+                neighbours.queue(executor);
+                assert!(matches!(dying.join(), Err(TaskError::WorkerDied { .. })), "{end:?}");
+                neighbours.check(&name);
+                1 + FAILED_STARTS
+            });
         });
     }
 }

@@ -38,27 +38,30 @@ pub fn trial(name: &str, body: impl FnOnce(&Executor) -> u64) {
 }
 
 pub fn trial_of(name: &str, builder: Builder, body: impl FnOnce(&Executor) -> u64) {
-    without_a_trace(name, || {
-        let builder = builder.workers(WORKERS);
-        // Panics that nobody keeps are printed; where they came from is known here.
-        let executor =
-            builder.env("RUST_BACKTRACE", "0").build().expect("an executor can be built");
-        let held = ballast(&executor);
-        let deaths = body(&executor);
-        expect_deaths(name, &executor, deaths);
-        roll_call(&executor);
-        assert_eq!(executor.stats().deaths, deaths, "{name}");
-        // What workers hold for the next task goes with them.
-        wait_until("all workers are listed", || executor.worker_pids().len() == WORKERS);
-        for pid in executor.worker_pids() {
-            // SAFETY: no pointer is passed. The worker is a child that nobody has reaped.
-            assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGKILL) }, 0, "{name}");
-        }
-        expect_deaths(name, &executor, deaths + WORKERS as u64);
-        let what = format!("{name}: {held} bytes are held, as before");
-        wait_until(&what, || executor.stats().held_bytes == held);
-        roll_call(&executor);
-    });
+    without_a_trace(name, || as_good_as_new(name, builder, body));
+}
+
+/// A trial within `without_a_trace`, for one that needs files beside its executor: what opens or
+/// removes them is seen by the other tests of this process.
+pub fn as_good_as_new(name: &str, builder: Builder, body: impl FnOnce(&Executor) -> u64) {
+    let builder = builder.workers(WORKERS);
+    // Panics that nobody keeps are printed; where they came from is known here.
+    let executor = builder.env("RUST_BACKTRACE", "0").build().expect("an executor can be built");
+    let held = ballast(&executor);
+    let deaths = body(&executor);
+    expect_deaths(name, &executor, deaths);
+    roll_call(&executor);
+    assert_eq!(executor.stats().deaths, deaths, "{name}");
+    // What workers hold for the next task goes with them.
+    wait_until("all workers are listed", || executor.worker_pids().len() == WORKERS);
+    for pid in executor.worker_pids() {
+        // SAFETY: no pointer is passed. The worker is a child that nobody has reaped.
+        assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGKILL) }, 0, "{name}");
+    }
+    expect_deaths(name, &executor, deaths + WORKERS as u64);
+    let what = format!("{name}: {held} bytes are held, as before");
+    wait_until(&what, || executor.stats().held_bytes == held);
+    roll_call(&executor);
 }
 
 /// Waits until as many workers have died.

@@ -86,7 +86,7 @@ fn round_trips(table: &mut Table) {
     let sleepy = executor(|builder| builder.spin(Duration::ZERO));
     let [mut one, mut two] = [Peer::start(), Peer::start()];
     let (rounds, calls, sleeps, idles, busies) =
-        if is_full() { (11, 20_000, 3000, 150, 1000) } else { (2, 100, 20, 3, 10) };
+        if is_full() { (21, 10_000, 1500, 150, 500) } else { (2, 100, 20, 3, 10) };
 
     let awake = in_turns(
         rounds,
@@ -131,14 +131,11 @@ fn round_trips(table: &mut Table) {
 
 /// Adds two rows, median and mean of single calls, for each raw limit.
 fn beside(table: &mut Table, what: &str, results: &[Vec<Latency>], names: &[&str], floor: Floor) {
-    let medians: Vec<Summary> =
-        results.iter().map(|r| Summary::of(r.iter().map(|l| l.median))).collect();
-    let means: Vec<Summary> =
-        results.iter().map(|r| Summary::of(r.iter().map(|l| l.mean))).collect();
-    for (at, name) in names.iter().enumerate() {
-        let (p50, mean) = (Some((*name, medians[at + 1])), Some((*name, means[at + 1])));
-        table.row(&format!("{what}, p50"), medians[0], p50, floor);
-        table.row(&format!("{what}, mean"), means[0], mean, floor);
+    let median = |at: usize| Summary::of(results[at].iter().map(|latency| latency.median));
+    let mean = |at: usize| Summary::of(results[at].iter().map(|latency| latency.mean));
+    for (raw, name) in (1..).zip(names) {
+        table.row(&format!("{what}, p50"), median(0), Some((name, median(raw))), floor);
+        table.row(&format!("{what}, mean"), mean(0), Some((name, mean(raw))), floor);
     }
 }
 

@@ -65,12 +65,11 @@ fn reduce(table: &mut Table, executor: &Executor, threads: &rayon::ThreadPool) {
             time_of(expected, plain)
         }],
     );
-    let rates = times.iter().map(|t| Summary::of(t.iter().map(|s| (len * 8) as f64 / s)));
-    let rates: Vec<Summary> = rates.collect();
+    let rate = |at: usize| Summary::of(times[at].iter().map(|s| (len * 8) as f64 / s));
     table.unit(Unit::BytesPerSecond);
     let what = format!("sum of {len} f64, map_reduce");
-    table.row(&what, rates[0], Some(("rayon par_chunks", rates[1])), Floor::RatioAtLeast(0.95));
-    table.row(&what, rates[0], Some(("rayon par_iter", rates[2])), Floor::RatioAtLeast(0.95));
+    table.row(&what, rate(0), Some(("rayon par_chunks", rate(1))), Floor::RatioAtLeast(0.95));
+    table.row(&what, rate(0), Some(("rayon par_iter", rate(2))), Floor::RatioAtLeast(0.95));
 }
 
 fn time_of(expected: f64, sum: impl FnOnce() -> f64) -> f64 {
@@ -103,12 +102,11 @@ fn fill(table: &mut Table, executor: &Executor, threads: &rayon::ThreadPool) {
         };
         in_turns(rounds, &mut [&mut ours, &mut theirs])
     };
-    let rates = times.iter().map(|t| Summary::of(t.iter().map(|s| (len * 8) as f64 / s)));
-    let rates: Vec<Summary> = rates.collect();
+    let rate = |at: usize| Summary::of(times[at].iter().map(|s| (len * 8) as f64 / s));
     table.unit(Unit::BytesPerSecond);
     let what = format!("fill_chunks of {} MiB", len * 8 / MIB);
-    let raw = Some(("rayon par_chunks_mut", rates[1]));
-    table.row(&what, rates[0], raw, Floor::RatioAtLeast(0.95));
+    let raw = Some(("rayon par_chunks_mut", rate(1)));
+    table.row(&what, rate(0), raw, Floor::RatioAtLeast(0.95));
 }
 
 /// What a step costs over arrays that are so small that nothing else counts.

@@ -44,18 +44,16 @@ fn main() {
     };
     let results =
         in_turns(rounds, &mut [&mut ordered, &mut unordered, &mut fixed, &mut threads, &mut plain]);
-    let rates: Vec<Summary> = (results.iter())
-        .map(|seconds| Summary::of(seconds.iter().map(|seconds| items as f64 / seconds)))
-        .collect();
+    let rate = |at: usize| Summary::of(results[at].iter().map(|seconds| items as f64 / seconds));
     table.unit(Unit::TasksPerSecond);
     let rows = [
         ("in order", Floor::AtLeast(5e6)),
         ("unordered", Floor::AtLeast(5e6)),
         ("as if in batches of one", Floor::None),
     ];
-    for ((name, floor), rate) in rows.into_iter().zip(&rates) {
-        table.row(&format!("{items} items, {name}"), *rate, Some(("rayon", rates[3])), floor);
+    for (at, (name, floor)) in rows.into_iter().enumerate() {
+        table.row(&format!("{items} items, {name}"), rate(at), Some(("rayon", rate(3))), floor);
     }
-    table.row(&format!("{items} items, plain iterator"), rates[4], None, Floor::None);
+    table.row(&format!("{items} items, plain iterator"), rate(4), None, Floor::None);
     table.print();
 }

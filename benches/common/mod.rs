@@ -2,7 +2,8 @@
 //!
 //! Subjects that are compared run in the same process, in turns: what the machine does meanwhile
 //! hits them alike. A round in which the host took the processors away is measured again. A number
-//! is the median over the rounds, with the lowest and the highest round.
+//! is the median over the rounds, with the lowest and the highest round, and a ratio is that of the
+//! ratios of each round: a machine that is slower for a while is so for both.
 
 #![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
 
@@ -118,24 +119,36 @@ pub fn latency_after(calls: usize, mut before: impl FnMut(), mut call: impl FnMu
     Latency { median: times[calls / 2], mean: times.iter().sum::<f64>() / calls as f64 }
 }
 
-/// The median of the rounds, and the rounds at both ends.
-#[derive(Clone, Copy)]
+/// The median of the rounds, the rounds at both ends, and each of them.
+#[derive(Clone)]
 pub struct Summary {
     pub median: f64,
     low: f64,
     high: f64,
+    rounds: Vec<f64>,
 }
 
 impl Summary {
     pub fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
-        let mut rounds: Vec<f64> = rounds.into_iter().collect();
-        rounds.sort_by(f64::total_cmp);
-        Self { median: rounds[rounds.len() / 2], low: rounds[0], high: rounds[rounds.len() - 1] }
+        let rounds: Vec<f64> = rounds.into_iter().collect();
+        let mut sorted = rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let [median, low, high] =
+            [sorted.len() / 2, 0, sorted.len() - 1].map(|index| sorted[index]);
+        Self { median, low, high, rounds }
     }
 
-    fn show(&self, unit: Unit) -> String {
-        let [low, high] = [self.low, self.high].map(|value| unit.show(value));
-        format!("{} [{low} - {high}]", unit.show(self.median))
+    /// The ratios of the rounds; of the medians where there are not as many.
+    fn over(&self, other: &Self) -> Self {
+        if self.rounds.len() != other.rounds.len() {
+            return Self::of([self.median / other.median]);
+        }
+        Self::of(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own / other))
+    }
+
+    fn show(&self, show: impl Fn(f64) -> String) -> String {
+        let [low, high] = [self.low, self.high].map(&show);
+        format!("{} [{low} - {high}]", show(self.median))
     }
 }
 
@@ -224,13 +237,15 @@ impl Table {
         raw: Option<(&str, Summary)>,
         floor: Floor,
     ) {
-        let ratio = raw.map(|(_, raw)| measured.median / raw.median);
-        let (floor, verdict) = floor.show(self.unit, measured.median, ratio);
+        let show = |value| self.unit.show(value);
+        let ratio = raw.as_ref().map(|(_, raw)| measured.over(raw));
+        let median = ratio.as_ref().map(|ratio| ratio.median);
+        let (floor, verdict) = floor.show(self.unit, measured.median, median);
         self.rows.push([
             what.to_owned(),
-            measured.show(self.unit),
-            raw.map_or_else(String::new, |(name, raw)| format!("{}, {name}", raw.show(self.unit))),
-            ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            measured.show(show),
+            raw.map_or_else(String::new, |(name, raw)| format!("{}, {name}", raw.show(show))),
+            ratio.map_or_else(String::new, |ratio| ratio.show(|value| format!("{value:.2}"))),
             floor,
             verdict.to_owned(),
         ]);

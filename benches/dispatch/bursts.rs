@@ -32,13 +32,12 @@ pub fn bursts(table: &mut Table) {
                 ],
             );
             assert!(results.iter().flatten().all(|(_, sum)| *sum == results[0][0].1));
-            let times: Vec<Summary> = results
-                .iter()
-                .map(|times| Summary::of(times.iter().map(|(seconds, _)| seconds / steps as f64)))
-                .collect();
-            let length = times[2].median * 1e6 / size as f64;
+            let of = |subject: usize| {
+                Summary::of(results[subject].iter().map(|(seconds, _)| seconds / steps as f64))
+            };
+            let length = of(2).median * 1e6 / size as f64;
             let what = format!("a step of {size} tasks of {length:.1} us");
-            table.row(&what, times[0], Some(("rayon scope.spawn", times[1])), Floor::None);
+            table.row(&what, of(0), Some(("rayon scope.spawn", of(1))), Floor::None);
         }
     }
 }

@@ -45,12 +45,12 @@ pub fn growth(table: &mut Table) {
     // Every slot of the table has been used then, and its memory is there.
     keep_a_window(executor, sizes[sizes.len() / 2]);
     // From the fewest to the most, and before anything else: what is left behind would show.
-    let state = || (executor.stats().tasks_finished, Summary::of([resident(executor) as f64]));
+    let state = || (executor.stats().tasks_finished, resident(executor) as f64);
     let after = |&tasks: &usize| {
         keep_a_window(executor, tasks);
         state()
     };
-    let residents: Vec<(u64, Summary)> = sizes.iter().map(after).collect();
+    let residents: Vec<(u64, f64)> = sizes.iter().map(after).collect();
     costs(table, "1000 under way", sizes, Floor::RatioAtMost(1.1), |tasks, repeats| {
         timed(|| (0..repeats).for_each(|_| window(tasks, |_| submit(executor), |()| ()))).0
     });
@@ -61,8 +61,8 @@ pub fn growth(table: &mut Table) {
     table.unit(Unit::Bytes);
     for (tasks, bytes) in residents.iter().chain([&end]) {
         let what = format!("resident in all processes after {tasks} tasks");
-        let first = Some(("after the fewest", residents[0].1));
-        table.row(&what, *bytes, first, Floor::RatioAtMost(1.1));
+        let first = Some(("after the fewest", Summary::of([residents[0].1])));
+        table.row(&what, Summary::of([*bytes]), first, Floor::RatioAtMost(1.1));
     }
 }
 

@@ -35,4 +35,4 @@ pub(crate) use slot::{
 };
 pub(crate) use spin::Spin;
 pub(crate) use tries::Tries;
-pub(crate) use wake::{Nap, Notice};
+pub(crate) use wake::{Nap, Notice, Roused};

@@ -52,8 +52,7 @@ pub(crate) struct Header {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
-    /// 0 while the worker sleeps or is about to, 1 once it was notified. A futex.
-    pub(crate) park: CachePadded<AtomicU32>,
+    pub(crate) pillow: CachePadded<Pillow>,
     /// The bytes that the worker's result heap holds.
     pub(crate) held_bytes: CachePadded<AtomicU64>,
     /// Tasks that the seat's workers have finished.
@@ -66,6 +65,19 @@ pub(crate) struct Seat {
     /// Not 0: the worker is to leave after its present task.
     pub(crate) leave: AtomicU32,
     pub(crate) releases: CachePadded<ReleaseCells>,
+}
+
+/// On what a worker sleeps.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Pillow {
+    /// 0 while the worker sleeps or is about to, 1 once it was notified. A futex.
+    pub(crate) park: AtomicU32,
+    /// The core on which it last fell asleep when somebody had asked, or `u32::MAX` while somebody
+    /// asks. A hint.
+    pub(crate) core: AtomicU32,
+    /// Not 0: who wakes the worker has not come back from the call. A hint.
+    pub(crate) calling: AtomicU32,
 }
 
 /// The cells of [`super::Releases`].

@@ -14,18 +14,23 @@ pub(crate) use nap::Nap;
 
 use std::time::Duration;
 
-use super::layout::Seat;
+use super::layout::{Pillow, Seat};
 use crate::sync::{AtomicU64, Ordering, fence, fence_after_swap};
-use crate::sys::{TICKS_A_US, futex_wait, futex_wake, ticks};
+use crate::sys::{TICKS_A_US, futex_wait, futex_wake, present_core, ticks};
 
 /// 64 workers a word.
 pub(crate) const BED_WORDS: usize = 16;
 
-/// A wake-up that takes whoever calls for longer than this, by the processor's clock, has called a
-/// core out of its sleep, for which a virtual machine asks its host: from 6.3 µs on were measured
-/// on one machine, 13 to 30 on another, and 2 to 5 for a worker that will run on the caller's own
-/// core. Where no host is asked, none is told from the other.
-const FAR_TICKS: u64 = 6 * TICKS_A_US;
+/// A wake-up that takes whoever calls for longer than this, by the processor's clock, may have
+/// called a core out of its sleep, for which a virtual machine asks its host: from 6.5 µs on were
+/// measured on one machine, 13 to 30 on another. One on the caller's own core takes 2 to 4, but up
+/// to 15 where caches are cold, so what counts then is where the worker fell asleep. Where no host
+/// is asked, all are short.
+const FAR_TICKS: u64 = 4 * TICKS_A_US;
+
+/// In place of a core: a worker is to say on which one it falls asleep. One that nobody asks does
+/// not look, since a look leads into the C library, and after a pause each page of code counts.
+pub(super) const ASKED: u32 = u32::MAX;
 
 /// What `park` says: its worker sleeps or is about to, was woken, or was woken for work that is not
 /// pushed yet.
@@ -49,23 +54,18 @@ pub(crate) struct Bed {
 pub(crate) enum Notice {
     /// A worker that searches, or has taken the work by now. None was woken.
     Awake,
-    /// One that slept. It is on its way, and if it `is_far`, on another core than the caller's.
-    Woken { is_far: bool },
+    /// One that slept, and is on its way.
+    Woken(Roused),
     /// All are at work, or there are none.
     Nobody,
 }
 
 /// A worker that was woken.
-struct Roused {
-    seat: usize,
-    /// How long that took the caller, in ticks.
-    took: u64,
-}
-
-impl Roused {
-    fn is_far(&self) -> bool {
-        self.took > FAR_TICKS
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roused {
+    pub(crate) seat: u32,
+    /// That took long: it may be on another core than who woke it.
+    pub(crate) may_be_far: bool,
 }
 
 /// The protocol, over words that lie elsewhere.
@@ -102,7 +102,7 @@ impl<'c> Wake<'c> {
             return Notice::Awake;
         }
         let roused = self.wake_any(NOTIFIED);
-        roused.map_or(Notice::Nobody, |roused| Notice::Woken { is_far: roused.is_far() })
+        roused.map_or(Notice::Nobody, Notice::Woken)
     }
 
     /// Producer: tells whether a worker is awake and looking for work.
@@ -213,7 +213,7 @@ impl<'c> Wake<'c> {
         has_work: impl FnOnce() -> bool,
     ) -> bool {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        let park = &*self.seats[seat].park;
+        let Pillow { park, core, .. } = &*self.seats[seat].pillow;
         park.store(ASLEEP, Ordering::Relaxed);
         step!(worker "sleep.park");
         // PAIRS notified: whoever clears the bit sees `park` armed.
@@ -224,6 +224,9 @@ impl<'c> Wake<'c> {
         let found = has_work();
         if !found {
             step!(worker "sleep.looked");
+            if core.load(Ordering::Relaxed) == ASKED {
+                core.store(present_core(), Ordering::Relaxed);
+            }
             futex_wait(park, ASLEEP, timeout);
             step!(worker "sleep.woken");
         }
@@ -237,6 +240,13 @@ impl<'c> Wake<'c> {
         // PAIRS early: what a producer pushed that relied on this worker is seen from here on.
         fence_after_swap();
         found || was_chosen
+    }
+
+    /// Worker: tells whether who woke it is still in that call. By the time that a task has run it
+    /// should not be: it was put aside for this worker, on the same core, and goes on when this one
+    /// sleeps.
+    pub(crate) fn is_in_the_way(&self, seat: usize) -> bool {
+        self.seats[seat].pillow.calling.load(Ordering::Relaxed) != 0
     }
 
     /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the
@@ -255,7 +265,7 @@ impl<'c> Wake<'c> {
     /// Wakes whoever sits there. `None`: a bit without a seat, which only a worker gone wild sets,
     /// or a call ahead to one who wakes up just now.
     fn shake(&self, seat: usize, word: u32) -> Option<Roused> {
-        let park = &*self.seats.get(seat)?.park;
+        let Pillow { park, calling, .. } = &*self.seats.get(seat)?.pillow;
         // PAIRS notified.
         if word == EARLY {
             park.compare_exchange(ASLEEP, EARLY, Ordering::Release, Ordering::Relaxed).ok()?;
@@ -263,10 +273,27 @@ impl<'c> Wake<'c> {
             park.store(word, Ordering::Release);
         }
         step!(both "shake.park");
+        calling.store(1, Ordering::Relaxed);
         let start = ticks();
         futex_wake(park, 1);
         let took = ticks().saturating_sub(start);
+        calling.store(0, Ordering::Relaxed);
         step!(both "shake.woken");
-        Some(Roused { seat, took })
+        Some(Roused { seat: seat as u32, may_be_far: took > FAR_TICKS })
+    }
+
+    /// Tells whether a worker that was woken is on another core: that took long, and it fell asleep
+    /// on another one. Where it may be, asks it to say where it falls asleep next.
+    ///
+    /// Worth asking while the worker has not come: one that was put on the caller's core, in the
+    /// middle of the call, has made that long, too.
+    pub(crate) fn is_far(&self, roused: Roused) -> bool {
+        let Some(seat) = self.seats.get(roused.seat as usize) else { return false };
+        if !roused.may_be_far {
+            return false;
+        }
+        let core = seat.pillow.core.load(Ordering::Relaxed);
+        seat.pillow.core.store(ASKED, Ordering::Relaxed);
+        core != ASKED && core != present_core()
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct Desk {
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
     /// The slot that was pushed last, if a worker had to be woken for it, and from bit 32 on
-    /// whether that one is on another core.
+    /// whether that took long, and that one's seat.
     woken: AtomicU64,
     /// How many threads sleep on a slot, or are about to.
     pub(super) sleepers: AtomicU32,

@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::gather::Gather;
 use super::outcome::{Loss, Outcome};
 use super::patience::Patience;
-use crate::control::{Phase, Slot, Spin};
+use crate::control::{Phase, Roused, Slot, Spin};
 use crate::sync::{Ordering, fence};
 use crate::sys::{TICKS_A_US, futex_wait, ticks};
 
@@ -113,7 +113,7 @@ impl Desk {
             // Collecting it would take it from the process whose task it is.
             return Some(Outcome::lost(Loss::Forked));
         }
-        let is_woken_far = self.is_woken_far(index);
+        let roused = self.woken_for(index);
         match self.phase(index, generation) {
             phase @ (Phase::Finished | Phase::Gone) => {
                 match phase {
@@ -129,8 +129,8 @@ impl Desk {
                 self.detach(index, generation);
                 return Some(Outcome::lost(Loss::Nested));
             }
-            Phase::Queued if let Some(is_far) = is_woken_far => {
-                if let Some(outcome) = self.spin_while_waking(index, generation, is_far) {
+            Phase::Queued if let Some(roused) = roused => {
+                if let Some(outcome) = self.spin_while_waking(index, generation, roused) {
                     return Some(outcome);
                 }
             }
@@ -226,8 +226,9 @@ impl Desk {
     /// A worker was woken for the task, and may be put on this very core: then spinning keeps it
     /// away. On a core of its own it takes its time, and this thread would as much. Among many
     /// tasks in a row the next ones find it awake if this thread is so, too.
-    fn spin_while_waking(&self, index: u32, generation: u32, is_far: bool) -> Option<Outcome> {
+    fn spin_while_waking(&self, index: u32, generation: u32, roused: Roused) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
+        let is_far = self.control().wake().is_far(roused);
         learn(|habits| {
             let spins = habits.may_wait_awake(is_far) && self.has_idle_core();
             (spins && habits.waking.pays()).then(|| habits.waking.until(done))?

@@ -309,7 +309,8 @@ impl Worker {
         // Before producers may rely on the search: it takes as long as waking up does.
         wake.make_way();
         let is_called = wake.expects().is_some();
-        if !(is_called || search.pays()) || !wake.search(self.seat, search.searchers_max) {
+        let searches = is_called || !wake.is_in_the_way(self.seat) && search.pays();
+        if !searches || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
         let mut found = None;

@@ -5,14 +5,14 @@
 //! one that they have woken, since it looks at the ring when it comes.
 
 use super::super::tries::Tries;
-use super::{EARLY, Notice, Wake};
+use super::{EARLY, Notice, Roused, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
 const CALLED_TICKS: u64 = 300 * TICKS_A_US;
-/// The bit of a call that has woken another core.
+/// The bit of a call that took long.
 const FAR: u32 = 1 << 31;
 
 /// What the parent and its workers know of calls ahead. Hints, but for `park`, which `called` leads
@@ -51,8 +51,8 @@ impl Wake<'_> {
         }
         match self.wake_any(EARLY) {
             Some(roused) => {
-                let far = if roused.is_far() { FAR } else { 0 };
-                self.ahead.called.store((roused.seat as u32 + 1) | far, Ordering::Relaxed);
+                let far = if roused.may_be_far { FAR } else { 0 };
+                self.ahead.called.store((roused.seat + 1) | far, Ordering::Relaxed);
             }
             None => self.ahead.until.store(0, Ordering::Relaxed),
         }
@@ -66,8 +66,8 @@ impl Wake<'_> {
         let called = self.ahead.called.swap(0, Ordering::Relaxed);
         let seat = (called & !FAR).checked_sub(1)?;
         // PAIRS early: either this sees that it has come, or it sees the pushed work.
-        let park = self.seats.get(seat as usize)?.park.load(Ordering::Relaxed);
-        (park == EARLY).then_some(Notice::Woken { is_far: called & FAR != 0 })
+        let park = self.seats.get(seat as usize)?.pillow.park.load(Ordering::Relaxed);
+        (park == EARLY).then_some(Notice::Woken(Roused { seat, may_be_far: called & FAR != 0 }))
     }
 
     /// Worker: leaves the core of who called for work that is to come, where it only would be in

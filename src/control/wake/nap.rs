@@ -46,7 +46,7 @@ impl Wake<'_> {
         has_orders: impl FnOnce() -> bool,
     ) -> Nap {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        let park = &*self.seats[seat].park;
+        let park = &self.seats[seat].pillow.park;
         park.store(0, Ordering::Relaxed);
         bed.napping.fetch_or(bit, Ordering::AcqRel);
         // Of two who begin at once and are all there are, at least one sees the other. And who

@@ -1,7 +1,7 @@
 //! The desk's end of the ring: queued tasks go in, and what went wrong in it is put right.
 
 use super::{Desk, Loss};
-use crate::control::{Full, Notice, Phase};
+use crate::control::{Full, Notice, Phase, Roused};
 use crate::sync::{Ordering, lock};
 
 /// How often a ring is put in order for one push. In order, it has room for twice the slots; only
@@ -19,8 +19,10 @@ impl Desk {
         let is_taken = || !self.is_latest_woken() && self.is_soon_taken(index, generation);
         let notice = self.control.wake().notify_unless(is_taken);
         let woken = match notice {
-            Notice::Woken { is_far } => u64::from(is_far) << 32 | u64::from(index),
-            _ => NOBODY.into(),
+            Notice::Woken(Roused { seat, may_be_far }) => {
+                u64::from(seat) << 33 | u64::from(may_be_far) << 32 | u64::from(index)
+            }
+            Notice::Awake | Notice::Nobody => NOBODY.into(),
         };
         if self.woken.load(Ordering::Relaxed) != woken {
             self.woken.store(woken, Ordering::Relaxed);
@@ -31,11 +33,12 @@ impl Desk {
         }
     }
 
-    /// Tells whether a worker had to be woken for the task in this slot, the latest one that was
-    /// pushed, and if so, whether that one is on another core. A hint.
-    pub(crate) fn is_woken_far(&self, index: u32) -> Option<bool> {
+    /// The worker that had to be woken for the task in this slot, if any, and if no other task was
+    /// pushed since. A hint.
+    pub(crate) fn woken_for(&self, index: u32) -> Option<Roused> {
         let woken = self.woken.load(Ordering::Relaxed);
-        (woken as u32 == index).then_some(woken >> 32 != 0)
+        let roused = Roused { seat: (woken >> 33) as u32, may_be_far: woken >> 32 & 1 != 0 };
+        (woken as u32 == index).then_some(roused)
     }
 
     /// Tells whether a worker had to be woken for the latest task, and may be on its way. A hint.

@@ -7,6 +7,7 @@ mod lifeline;
 mod next;
 mod pace;
 mod pin;
+mod search;
 mod serve;
 mod shift;
 mod stream;

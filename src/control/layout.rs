@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::release::RELEASE_CELLS;
 use super::ring::{Front, Ring};
 use super::slot::Slot;
-use super::wake::{Ahead, BED_WORDS, Bed, Wake};
+use super::wake::{Ahead, AsleepOn, BED_WORDS, Bed, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{Birthplace, Segment, SegmentName, anonymous};
 
@@ -41,6 +41,8 @@ pub(crate) struct Header {
     /// Not 0: workers leave when the ring is empty.
     pub(crate) closing: AtomicU32,
     ahead: Ahead,
+    /// Where a thread fell asleep that waits for a task.
+    pub(crate) joiner: AsleepOn,
     tail: CachePadded<AtomicU64>,
     front: CachePadded<Front>,
     pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
@@ -73,10 +75,8 @@ pub(crate) struct Seat {
 pub(crate) struct Pillow {
     /// 0 while the worker sleeps or is about to, 1 once it was notified. A futex.
     pub(crate) park: AtomicU32,
-    /// The core on which it last fell asleep when somebody had asked, or `u32::MAX` while somebody
-    /// asks. A hint.
-    pub(crate) core: AtomicU32,
-    /// Not 0: who wakes the worker has not come back from the call. A hint.
+    pub(crate) asleep_on: AsleepOn,
+    /// Not 0: who woke the worker has not come back from that call, or died in it. A hint.
     pub(crate) calling: AtomicU32,
 }
 

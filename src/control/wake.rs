@@ -7,16 +7,18 @@
 //! depends on them.
 
 mod ahead;
+mod asleep;
 mod nap;
 
 pub(crate) use ahead::Ahead;
+pub(crate) use asleep::AsleepOn;
 pub(crate) use nap::Nap;
 
 use std::time::Duration;
 
 use super::layout::{Pillow, Seat};
 use crate::sync::{AtomicU64, Ordering, fence, fence_after_swap};
-use crate::sys::{TICKS_A_US, futex_wait, futex_wake, present_core, ticks};
+use crate::sys::{TICKS_A_US, futex_wait, futex_wake, ticks};
 
 /// 64 workers a word.
 pub(crate) const BED_WORDS: usize = 16;
@@ -27,10 +29,6 @@ pub(crate) const BED_WORDS: usize = 16;
 /// to 15 where caches are cold, so what counts then is where the worker fell asleep. Where no host
 /// is asked, all are short.
 const FAR_TICKS: u64 = 4 * TICKS_A_US;
-
-/// In place of a core: a worker is to say on which one it falls asleep. One that nobody asks does
-/// not look, since a look leads into the C library, and after a pause each page of code counts.
-pub(super) const ASKED: u32 = u32::MAX;
 
 /// What `park` says: its worker sleeps or is about to, was woken, or was woken for work that is not
 /// pushed yet.
@@ -213,7 +211,7 @@ impl<'c> Wake<'c> {
         has_work: impl FnOnce() -> bool,
     ) -> bool {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        let Pillow { park, core, .. } = &*self.seats[seat].pillow;
+        let Pillow { park, asleep_on, .. } = &*self.seats[seat].pillow;
         park.store(ASLEEP, Ordering::Relaxed);
         step!(worker "sleep.park");
         // PAIRS notified: whoever clears the bit sees `park` armed.
@@ -224,9 +222,7 @@ impl<'c> Wake<'c> {
         let found = has_work();
         if !found {
             step!(worker "sleep.looked");
-            if core.load(Ordering::Relaxed) == ASKED {
-                core.store(present_core(), Ordering::Relaxed);
-            }
+            asleep_on.tell();
             futex_wait(park, ASLEEP, timeout);
             step!(worker "sleep.woken");
         }
@@ -245,7 +241,7 @@ impl<'c> Wake<'c> {
     /// Worker: tells whether who woke it is still in that call. By the time that a task has run it
     /// should not be: it was put aside for this worker, on the same core, and goes on when this one
     /// sleeps.
-    pub(crate) fn is_in_the_way(&self, seat: usize) -> bool {
+    pub(crate) fn is_still_called(&self, seat: usize) -> bool {
         self.seats[seat].pillow.calling.load(Ordering::Relaxed) != 0
     }
 
@@ -288,12 +284,7 @@ impl<'c> Wake<'c> {
     /// Worth asking while the worker has not come: one that was put on the caller's core, in the
     /// middle of the call, has made that long, too.
     pub(crate) fn is_far(&self, roused: Roused) -> bool {
-        let Some(seat) = self.seats.get(roused.seat as usize) else { return false };
-        if !roused.may_be_far {
-            return false;
-        }
-        let core = seat.pillow.core.load(Ordering::Relaxed);
-        seat.pillow.core.store(ASKED, Ordering::Relaxed);
-        core != ASKED && core != present_core()
+        let seat = self.seats.get(roused.seat as usize);
+        roused.may_be_far && seat.is_some_and(|seat| seat.pillow.asleep_on.is_here() == Some(false))
     }
 }

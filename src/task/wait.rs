@@ -184,6 +184,7 @@ impl Desk {
 
     /// Sleeps on a slot whose word is so, counted among those whom a death wakes.
     fn sleep_on(&self, slot: &Slot, word: u32, timeout: Option<Duration>) {
+        self.control().header().joiner.tell();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         // PAIRS sleepers: either the supervisor sees this thread and wakes it, or the kernel sees
         // that the supervisor has changed the word.

@@ -1,21 +1,14 @@
 //! How a worker comes by its next task: from the ring, by searching, or asleep.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::pace::{NAP_MOST, Pace, Taken, are_too_many};
+use super::pace::{NAP_MOST, Taken, are_too_many};
+use super::search::Search;
 use super::serve::Worker;
-use super::stream::Stream;
-use crate::control::{Nap, Spin};
+use crate::control::Nap;
 use crate::sync::Ordering;
-use crate::sys::{TICKS_A_US, ticks};
+use crate::sys::ticks;
 
-/// A worker that slept for longer than this, by the processor's clock, has run a task that came
-/// alone.
-const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
-/// So many tasks in less than so long, waits included, are short, 4 us each at the most: one worker
-/// may have several before it, though another could begin them a little sooner.
-const COUNT: u64 = 8;
-const COUNT_TICKS: u64 = COUNT * 4 * TICKS_A_US;
 /// Of so many tasks ahead, the slots are fetched: one from another core takes about as long as a
 /// short task.
 const AHEAD: u64 = 2;
@@ -52,81 +45,6 @@ enum Rest {
     Slept,
     /// It leaves.
     TooLong,
-}
-
-/// What a worker has learned about when to look for the next task awake.
-#[derive(Debug)]
-pub(super) struct Search {
-    spin: Spin,
-    searchers_max: u32,
-    /// Somebody slept until the end of the latest task.
-    has_woken: bool,
-    /// How long it slept before that task, in ticks.
-    slept: Option<u64>,
-    stream: Stream,
-    /// How many ids of tasks it has had.
-    taken: u64,
-    /// How many that were when it last looked at the clock, and when that was.
-    counted: u64,
-    counted_at: u64,
-    pace: Pace,
-}
-
-impl Search {
-    pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
-        let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
-        let (pace, taken) = (Pace::default(), 0);
-        let (has_woken, slept, stream) = (false, None, Stream::default());
-        let (counted, counted_at) = (0, 0);
-        Self { spin, searchers_max, has_woken, slept, stream, taken, counted, counted_at, pace }
-    }
-
-    /// A task of this slot was run; somebody had to be woken at its end, or not.
-    pub(super) fn note(&mut self, index: u32, has_woken: bool) {
-        self.has_woken = has_woken;
-        self.taken += 1;
-        self.stream.note(index);
-    }
-
-    /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
-    /// Asked before each task, it says so once for some of them.
-    fn are_tasks_short(&mut self) -> bool {
-        if self.taken.wrapping_sub(self.counted) < COUNT {
-            return false;
-        }
-        let since = std::mem::replace(&mut self.counted_at, ticks());
-        self.counted = self.taken;
-        self.counted_at.wrapping_sub(since) < COUNT_TICKS
-    }
-
-    /// Tells whether to look for the next task awake.
-    ///
-    /// Where nobody slept until the end of the latest task, which did not come alone, its caller is
-    /// awake and may submit the next one soon. One that had to be woken wakes up for some time,
-    /// perhaps on this very core.
-    ///
-    /// After a task that came alone nothing is tried out: the caller may have been put aside for
-    /// this worker when it woke it, and goes on when it sleeps.
-    fn pays(&mut self) -> bool {
-        let is_in_a_row = self.slept.take().is_none_or(|slept| slept < IN_A_ROW_TICKS);
-        let has_woken = std::mem::replace(&mut self.has_woken, true);
-        if !is_in_a_row {
-            return self.spin.is_worthwhile();
-        }
-        !has_woken && self.spin.is_on() || self.spin.pays()
-    }
-
-    /// Lets some tasks of a stream gather in the ring.
-    fn let_gather(&mut self) {
-        let (start, pause) = (ticks(), self.stream.pause());
-        if pause == 0 {
-            return;
-        }
-        // Wrapping: a clock that goes back ends it.
-        while ticks().wrapping_sub(start) < pause {
-            std::hint::spin_loop();
-        }
-    }
 }
 
 impl Worker {
@@ -309,8 +227,9 @@ impl Worker {
         // Before producers may rely on the search: it takes as long as waking up does.
         wake.make_way();
         let is_called = wake.expects().is_some();
-        let searches = is_called || !wake.is_in_the_way(self.seat) && search.pays();
-        if !searches || !wake.search(self.seat, search.searchers_max) {
+        let sleeper_is_here = || self.control.header().joiner.is_here() == Some(true);
+        let pays = is_called || search.pays(wake.is_still_called(self.seat), sleeper_is_here);
+        if !pays || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
         let mut found = None;
@@ -336,33 +255,5 @@ impl Worker {
             wake.notify();
         }
         Searched::Found(index)
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    /// Tells whether a worker that slept for so long before its latest task looks for the next one
-    /// awake; it finds none.
-    fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
-        search.slept = Some(slept);
-        search.note(0, has_woken);
-        search.pays() && search.spin.until(|| None::<()>).is_none()
-    }
-
-    /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
-    /// every sixteenth task that came alone it spun there for 16 us, to find out whether tasks came
-    /// sooner now, and its caller had the result so much later.
-    #[test]
-    fn a_worker_tries_nothing_out_after_a_task_that_came_alone() {
-        let mut search = Search::new(50_000, 1);
-        let alone = 10 * IN_A_ROW_TICKS;
-        let spun: Vec<bool> = (0..200).map(|_| searches(&mut search, alone, false)).collect();
-        // It takes some misses to unlearn that waits may be short.
-        assert!(spun[0] && !spun[10..].contains(&true), "{spun:?}");
-        // Among tasks in a row it does, and stays awake for a caller that is.
-        assert!((0..32).any(|_| searches(&mut search, 0, true)));
-        assert!((0..32).all(|_| searches(&mut search, 0, false)));
     }
 }

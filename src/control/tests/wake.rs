@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::super::gate::Gate;
 use super::super::release::{RELEASE_CELLS, Releases};
-use super::super::wake::{ASKED, Wake};
-use super::super::{Control, Nap, Notice, Roused};
+use super::super::wake::Wake;
+use super::super::{Control, Nap, Notice};
 use super::ROUNDS;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::present_core;
 #[cfg(not(miri))]
 use crate::sys::{allowed_cores, keep_to};
 
@@ -70,33 +69,6 @@ fn a_searcher_spares_the_sleepers_and_the_dead_are_forgotten() {
         true
     });
     assert_eq!(wake.awake(70), 70);
-}
-
-/// A caller waits awake for a worker on another core, and would keep one on its own from it.
-#[test]
-fn a_wake_up_is_far_if_it_takes_long_and_its_worker_slept_on_another_core() {
-    let here = present_core();
-    #[cfg(not(miri))]
-    keep_to(&[here as usize]).expect("a thread may stay where it is");
-    let control = Control::on_heap(1, 1);
-    let core = &control.seats()[0].pillow.core;
-    for (may_be_far, slept_on, expected, left) in [
-        (false, here + 1, false, here + 1),
-        (true, here + 1, true, ASKED),
-        (true, here, false, ASKED),
-        (true, ASKED, false, ASKED),
-    ] {
-        core.store(slept_on, Ordering::Relaxed);
-        let is_far = |seat| control.wake().is_far(Roused { seat, may_be_far });
-        assert!(!is_far(1), "there is no such seat");
-        assert_eq!(is_far(0), expected, "it may be far: {may_be_far}, from {slept_on}");
-        assert_eq!(core.load(Ordering::Relaxed), left, "may be far: {may_be_far}");
-    }
-    for (before, after) in [(ASKED, here), (here + 1, here + 1)] {
-        core.store(before, Ordering::Relaxed);
-        control.wake().sleep(0, Some(Duration::from_millis(1)), || false);
-        assert_eq!(core.load(Ordering::Relaxed), after, "a worker tells who asks, and nobody else");
-    }
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! When a worker without a task looks for the next one awake.
+
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::stream::Stream;
+use crate::control::Spin;
+use crate::sys::{TICKS_A_US, ticks};
+
+/// A worker that slept for longer than this, by the processor's clock, has run a task that came
+/// alone.
+const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
+/// So many tasks in less than so long, waits included, are short, 4 us each at the most: one worker
+/// may have several before it, though another could begin them a little sooner.
+const COUNT: u64 = 8;
+const COUNT_TICKS: u64 = COUNT * 4 * TICKS_A_US;
+
+/// What a worker has learned about when to look for the next task awake.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) spin: Spin,
+    pub(super) searchers_max: u32,
+    /// Somebody slept until the end of the latest task.
+    has_woken: bool,
+    /// The same, of any task since it last looked for one.
+    has_woken_any: bool,
+    /// How long it slept before that task, in ticks.
+    pub(super) slept: Option<u64>,
+    stream: Stream,
+    /// How many ids of tasks it has had.
+    pub(super) taken: u64,
+    /// How many that were when it last looked at the clock, and when that was.
+    counted: u64,
+    counted_at: u64,
+    pub(super) pace: Pace,
+}
+
+impl Search {
+    pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
+        let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
+        let (pace, taken) = (Pace::default(), 0);
+        let (has_woken, has_woken_any, slept) = (false, false, None);
+        let (stream, counted, counted_at) = (Stream::default(), 0, 0);
+        Self {
+            spin,
+            searchers_max,
+            has_woken,
+            has_woken_any,
+            slept,
+            stream,
+            taken,
+            counted,
+            counted_at,
+            pace,
+        }
+    }
+
+    /// A task of this slot was run; somebody had to be woken at its end, or not.
+    pub(super) fn note(&mut self, index: u32, has_woken: bool) {
+        self.has_woken = has_woken;
+        self.has_woken_any |= has_woken;
+        self.taken += 1;
+        self.stream.note(index);
+    }
+
+    /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
+    /// Asked before each task, it says so once for some of them.
+    pub(super) fn are_tasks_short(&mut self) -> bool {
+        if self.taken.wrapping_sub(self.counted) < COUNT {
+            return false;
+        }
+        let since = std::mem::replace(&mut self.counted_at, ticks());
+        self.counted = self.taken;
+        self.counted_at.wrapping_sub(since) < COUNT_TICKS
+    }
+
+    /// Tells whether to look for the next task awake.
+    ///
+    /// Where nobody slept until the end of the latest task, which did not come alone, its caller is
+    /// awake and may submit the next one soon. One that had to be woken wakes up for some time,
+    /// perhaps on this very core.
+    ///
+    /// After a task that came alone nothing is tried out: the caller may have been put aside for
+    /// this worker when it woke it, and goes on when it sleeps. If one is known to be on this core,
+    /// put aside or just woken, this worker is only in the way.
+    pub(super) fn pays(
+        &mut self,
+        caller_is_put_aside: bool,
+        sleeper_is_here: impl FnOnce() -> bool,
+    ) -> bool {
+        let is_in_a_row = self.slept.take().is_none_or(|slept| slept < IN_A_ROW_TICKS);
+        let has_woken = std::mem::replace(&mut self.has_woken, true);
+        let has_woken_any = std::mem::take(&mut self.has_woken_any);
+        let pays = if is_in_a_row {
+            !has_woken && self.spin.is_on() || self.spin.pays()
+        } else {
+            self.spin.is_worthwhile()
+        };
+        pays && !caller_is_put_aside && !(has_woken_any && sleeper_is_here())
+    }
+
+    /// Lets some tasks of a stream gather in the ring.
+    pub(super) fn let_gather(&mut self) {
+        let (start, pause) = (ticks(), self.stream.pause());
+        if pause == 0 {
+            return;
+        }
+        // Wrapping: a clock that goes back ends it.
+        while ticks().wrapping_sub(start) < pause {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Tells whether a worker that slept for so long before its latest task looks for the next one
+    /// awake; it finds none.
+    fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
+        search.slept = Some(slept);
+        search.note(0, has_woken);
+        search.pays(false, || false) && search.spin.until(|| None::<()>).is_none()
+    }
+
+    /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
+    /// every sixteenth task that came alone it spun there for 16 us, to find out whether tasks came
+    /// sooner now, and its caller had the result so much later.
+    #[test]
+    fn a_worker_tries_nothing_out_after_a_task_that_came_alone() {
+        let mut search = Search::new(50_000, 1);
+        let alone = 10 * IN_A_ROW_TICKS;
+        let spun: Vec<bool> = (0..200).map(|_| searches(&mut search, alone, false)).collect();
+        // It takes some misses to unlearn that waits may be short.
+        assert!(spun[0] && !spun[10..].contains(&true), "{spun:?}");
+        // Among tasks in a row it does, and stays awake for a caller that is.
+        assert!((0..32).any(|_| searches(&mut search, 0, true)));
+        assert!((0..32).all(|_| searches(&mut search, 0, false)));
+    }
+
+    /// The kernel put the worker on its caller's core. It stayed awake there for up to 50 us, for a
+    /// caller that could only go on when it slept.
+    #[test]
+    fn a_worker_does_not_stay_awake_on_the_core_of_a_caller_that_it_keeps_from_it() {
+        let (aside, here) = (true, true);
+        for (woken, caller_is_put_aside, sleeper_is_here, expected) in [
+            ([false, false], !aside, here, true),
+            ([false, false], aside, !here, false),
+            // Of two tasks that it had one after the other, one was slept for.
+            ([false, true], !aside, here, false),
+            ([true, false], !aside, here, false),
+            ([true, false], !aside, !here, true),
+        ] {
+            let mut search = Search::new(50_000, 1);
+            woken.into_iter().for_each(|has_woken| search.note(0, has_woken));
+            let pays = search.pays(caller_is_put_aside, || sleeper_is_here);
+            assert_eq!(pays, expected, "{woken:?} {caller_is_put_aside} {sleeper_is_here}");
+            search.note(0, false);
+            assert!(search.pays(false, || here), "that was before it slept");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::release::RELEASE_CELLS;
 use super::ring::{Front, Ring};
 use super::slot::Slot;
-use super::wake::{Ahead, AsleepOn, BED_WORDS, Bed, Wake};
+use super::wake::{Ahead, BED_WORDS, Bed, Wake, Whereabouts};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{Birthplace, Segment, SegmentName, anonymous};
 
@@ -41,8 +41,8 @@ pub(crate) struct Header {
     /// Not 0: workers leave when the ring is empty.
     pub(crate) closing: AtomicU32,
     ahead: Ahead,
-    /// Where a thread fell asleep that waits for a task.
-    pub(crate) joiner: AsleepOn,
+    /// Where one of the threads fell asleep that wait for a task.
+    pub(crate) joiner: Whereabouts,
     tail: CachePadded<AtomicU64>,
     front: CachePadded<Front>,
     pub(crate) beds: CachePadded<[Bed; BED_WORDS]>,
@@ -75,9 +75,12 @@ pub(crate) struct Seat {
 pub(crate) struct Pillow {
     /// 0 while the worker sleeps or is about to, 1 once it was notified. A futex.
     pub(crate) park: AtomicU32,
-    pub(crate) asleep_on: AsleepOn,
+    /// Where it fell asleep.
+    pub(crate) sleeper: Whereabouts,
     /// Not 0: who woke the worker has not come back from that call, or died in it. A hint.
     pub(crate) calling: AtomicU32,
+    /// Where that one called.
+    pub(crate) waker: Whereabouts,
 }
 
 /// The cells of [`super::Releases`].

@@ -7,12 +7,12 @@
 //! depends on them.
 
 mod ahead;
-mod asleep;
 mod nap;
+mod whereabouts;
 
 pub(crate) use ahead::Ahead;
-pub(crate) use asleep::AsleepOn;
 pub(crate) use nap::Nap;
+pub(crate) use whereabouts::Whereabouts;
 
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ impl<'c> Wake<'c> {
         has_work: impl FnOnce() -> bool,
     ) -> bool {
         let (bed, bit) = (&self.beds[seat / 64], 1 << (seat % 64));
-        let Pillow { park, asleep_on, .. } = &*self.seats[seat].pillow;
+        let Pillow { park, sleeper, .. } = &*self.seats[seat].pillow;
         park.store(ASLEEP, Ordering::Relaxed);
         step!(worker "sleep.park");
         // PAIRS notified: whoever clears the bit sees `park` armed.
@@ -222,7 +222,7 @@ impl<'c> Wake<'c> {
         let found = has_work();
         if !found {
             step!(worker "sleep.looked");
-            asleep_on.tell();
+            sleeper.tell();
             futex_wait(park, ASLEEP, timeout);
             step!(worker "sleep.woken");
         }
@@ -238,11 +238,11 @@ impl<'c> Wake<'c> {
         found || was_chosen
     }
 
-    /// Worker: tells whether who woke it is still in that call. By the time that a task has run it
-    /// should not be: it was put aside for this worker, on the same core, and goes on when this one
-    /// sleeps.
-    pub(crate) fn is_still_called(&self, seat: usize) -> bool {
-        self.seats[seat].pillow.calling.load(Ordering::Relaxed) != 0
+    /// Worker: tells whether who woke it was put aside for it, in the middle of that call and on the
+    /// same core as far as is known, and goes on when this one sleeps.
+    pub(crate) fn keeps_waker_aside(&self, seat: usize) -> bool {
+        let Pillow { calling, waker, .. } = &*self.seats[seat].pillow;
+        calling.load(Ordering::Relaxed) != 0 && waker.is_here() != Some(false)
     }
 
     /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the
@@ -261,7 +261,7 @@ impl<'c> Wake<'c> {
     /// Wakes whoever sits there. `None`: a bit without a seat, which only a worker gone wild sets,
     /// or a call ahead to one who wakes up just now.
     fn shake(&self, seat: usize, word: u32) -> Option<Roused> {
-        let Pillow { park, calling, .. } = &*self.seats.get(seat)?.pillow;
+        let Pillow { park, calling, waker, .. } = &*self.seats.get(seat)?.pillow;
         // PAIRS notified.
         if word == EARLY {
             park.compare_exchange(ASLEEP, EARLY, Ordering::Release, Ordering::Relaxed).ok()?;
@@ -269,6 +269,7 @@ impl<'c> Wake<'c> {
             park.store(word, Ordering::Release);
         }
         step!(both "shake.park");
+        waker.tell();
         calling.store(1, Ordering::Relaxed);
         let start = ticks();
         futex_wake(park, 1);
@@ -285,6 +286,6 @@ impl<'c> Wake<'c> {
     /// middle of the call, has made that long, too.
     pub(crate) fn is_far(&self, roused: Roused) -> bool {
         let seat = self.seats.get(roused.seat as usize);
-        roused.may_be_far && seat.is_some_and(|seat| seat.pillow.asleep_on.is_here() == Some(false))
+        roused.may_be_far && seat.is_some_and(|seat| seat.pillow.sleeper.is_here() == Some(false))
     }
 }

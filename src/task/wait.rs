@@ -84,10 +84,9 @@ impl Habits {
     }
 
     /// Tells whether to spin for a task whose worker was woken, on another core or perhaps not.
-    fn may_wait_awake(&mut self, is_far: bool) -> bool {
+    fn may_wait_awake(&mut self, is_far: impl FnOnce() -> bool) -> bool {
         let is_recent = |at| ticks().saturating_sub(at) < IN_A_ROW_TICKS;
-        let in_a_row = self.slept_until.take().is_some_and(is_recent);
-        is_far || in_a_row
+        self.slept_until.take().is_some_and(is_recent) || is_far()
     }
 
     /// Learns from a doze during which the backlog went from `before` to `after`.
@@ -229,7 +228,7 @@ impl Desk {
     /// tasks in a row the next ones find it awake if this thread is so, too.
     fn spin_while_waking(&self, index: u32, generation: u32, roused: Roused) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        let is_far = self.control().wake().is_far(roused);
+        let is_far = || self.has_idle_core() && self.control().wake().is_far(roused);
         learn(|habits| {
             let spins = habits.may_wait_awake(is_far) && self.has_idle_core();
             (spins && habits.waking.pays()).then(|| habits.waking.until(done))?
@@ -330,11 +329,12 @@ mod tests {
     #[test]
     fn who_woke_a_worker_on_another_core_waits_for_it_awake() {
         let mut habits = Habits::new();
-        assert!(habits.may_wait_awake(true) && habits.may_wait_awake(true));
-        assert!(!habits.may_wait_awake(false), "it may be on this very core");
+        let (far, near) = (|| true, || false);
+        assert!(habits.may_wait_awake(far) && habits.may_wait_awake(far));
+        assert!(!habits.may_wait_awake(near), "it may be on this very core");
         habits.slept(ticks());
-        assert!(habits.may_wait_awake(false), "this is one task of many in a row");
-        assert!(!habits.may_wait_awake(false));
+        assert!(habits.may_wait_awake(near), "this is one task of many in a row");
+        assert!(!habits.may_wait_awake(near));
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Worker {
         };
         let asleep_at = ticks();
         let found = self.control.wake().sleep(self.seat, left, has_work);
-        self.search.slept = Some(ticks().saturating_sub(asleep_at));
+        self.search.has_slept(ticks().saturating_sub(asleep_at));
         !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty()
     }
 
@@ -227,9 +227,11 @@ impl Worker {
         // Before producers may rely on the search: it takes as long as waking up does.
         wake.make_way();
         let is_called = wake.expects().is_some();
-        let sleeper_is_here = || self.control.header().joiner.is_here() == Some(true);
-        let pays = is_called || search.pays(wake.is_still_called(self.seat), sleeper_is_here);
-        if !pays || !wake.search(self.seat, search.searchers_max) {
+        let keeps_waker = || wake.keeps_waker_aside(self.seat);
+        let keeps_joiner = || self.control.header().joiner.is_here() == Some(true);
+        if !(is_called || search.pays(keeps_waker, keeps_joiner))
+            || !wake.search(self.seat, search.searchers_max)
+        {
             return Searched::No;
         }
         let mut found = None;

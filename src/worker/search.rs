@@ -22,7 +22,7 @@ pub(super) struct Search {
     pub(super) searchers_max: u32,
     /// Somebody slept until the end of the latest task.
     has_woken: bool,
-    /// The same, of any task since it last looked for one.
+    /// The same, of any task since it last looked for one or slept.
     has_woken_any: bool,
     /// How long it slept before that task, in ticks.
     pub(super) slept: Option<u64>,
@@ -37,21 +37,17 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn new(spin_ns: u64, searchers_max: u32) -> Self {
-        let spin = Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns));
-        let (pace, taken) = (Pace::default(), 0);
-        let (has_woken, has_woken_any, slept) = (false, false, None);
-        let (stream, counted, counted_at) = (Stream::default(), 0, 0);
         Self {
-            spin,
+            spin: Spin::new(Duration::ZERO, Duration::from_nanos(spin_ns)),
             searchers_max,
-            has_woken,
-            has_woken_any,
-            slept,
-            stream,
-            taken,
-            counted,
-            counted_at,
-            pace,
+            has_woken: false,
+            has_woken_any: false,
+            slept: None,
+            stream: Stream::default(),
+            taken: 0,
+            counted: 0,
+            counted_at: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -61,6 +57,11 @@ impl Search {
         self.has_woken_any |= has_woken;
         self.taken += 1;
         self.stream.note(index);
+    }
+
+    pub(super) fn has_slept(&mut self, ticks: u64) {
+        self.slept = Some(ticks);
+        self.has_woken_any = false;
     }
 
     /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
@@ -81,22 +82,22 @@ impl Search {
     /// perhaps on this very core.
     ///
     /// After a task that came alone nothing is tried out: the caller may have been put aside for
-    /// this worker when it woke it, and goes on when it sleeps. If one is known to be on this core,
-    /// put aside or just woken, this worker is only in the way.
+    /// this worker when it woke it, and goes on when it sleeps. If that is known, or that a caller
+    /// fell asleep on this core that it has just woken, this worker would only be in the way.
     pub(super) fn pays(
         &mut self,
-        caller_is_put_aside: bool,
-        sleeper_is_here: impl FnOnce() -> bool,
+        keeps_waker: impl FnOnce() -> bool,
+        keeps_joiner: impl FnOnce() -> bool,
     ) -> bool {
         let is_in_a_row = self.slept.take().is_none_or(|slept| slept < IN_A_ROW_TICKS);
         let has_woken = std::mem::replace(&mut self.has_woken, true);
         let has_woken_any = std::mem::take(&mut self.has_woken_any);
-        let pays = if is_in_a_row {
-            !has_woken && self.spin.is_on() || self.spin.pays()
-        } else {
-            self.spin.is_worthwhile()
-        };
-        pays && !caller_is_put_aside && !(has_woken_any && sleeper_is_here())
+        if !is_in_a_row && !self.spin.is_worthwhile() || keeps_waker() {
+            return false;
+        }
+        let pays = !is_in_a_row || !has_woken && self.spin.is_on() || self.spin.pays();
+        // Where there are more cores, the kernel wakes it on one that is free.
+        pays && !(has_woken_any && self.searchers_max <= 1 && keeps_joiner())
     }
 
     /// Lets some tasks of a stream gather in the ring.
@@ -121,7 +122,7 @@ mod tests {
     fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
         search.slept = Some(slept);
         search.note(0, has_woken);
-        search.pays(false, || false) && search.spin.until(|| None::<()>).is_none()
+        search.pays(|| false, || false) && search.spin.until(|| None::<()>).is_none()
     }
 
     /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
@@ -143,21 +144,22 @@ mod tests {
     /// caller that could only go on when it slept.
     #[test]
     fn a_worker_does_not_stay_awake_on_the_core_of_a_caller_that_it_keeps_from_it() {
-        let (aside, here) = (true, true);
-        for (woken, caller_is_put_aside, sleeper_is_here, expected) in [
-            ([false, false], !aside, here, true),
-            ([false, false], aside, !here, false),
+        for (woken, keeps_waker, keeps_joiner, searchers_max, expected) in [
+            ([false, false], false, true, 1, true),
+            ([false, false], true, false, 1, false),
+            ([false, false], true, false, 7, false),
             // Of two tasks that it had one after the other, one was slept for.
-            ([false, true], !aside, here, false),
-            ([true, false], !aside, here, false),
-            ([true, false], !aside, !here, true),
+            ([false, true], false, true, 1, false),
+            ([true, false], false, true, 1, false),
+            ([true, false], false, false, 1, true),
+            ([true, false], false, true, 7, true),
         ] {
-            let mut search = Search::new(50_000, 1);
+            let mut search = Search::new(50_000, searchers_max);
             woken.into_iter().for_each(|has_woken| search.note(0, has_woken));
-            let pays = search.pays(caller_is_put_aside, || sleeper_is_here);
-            assert_eq!(pays, expected, "{woken:?} {caller_is_put_aside} {sleeper_is_here}");
+            let pays = search.pays(|| keeps_waker, || keeps_joiner);
+            assert_eq!(pays, expected, "{woken:?} {keeps_waker} {keeps_joiner} {searchers_max}");
             search.note(0, false);
-            assert!(search.pays(false, || here), "that was before it slept");
+            assert!(search.pays(|| false, || true), "that was before it looked");
         }
     }
 }

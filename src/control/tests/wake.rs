@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+#[cfg(not(miri))]
+use super::super::Roused;
 use super::super::gate::Gate;
 use super::super::release::{RELEASE_CELLS, Releases};
 use super::super::wake::Wake;
@@ -128,19 +130,22 @@ fn who_is_called_ahead_is_relied_on_by_one_push() {
     assert_eq!(wake.notify(), Notice::Nobody);
 }
 
+/// Runs `body` on one of the cores that this process may use.
+#[cfg(not(miri))]
+fn on_core<T: Send>(core: usize, body: impl FnOnce() -> T + Send) -> T {
+    let body = || {
+        keep_to(&[core]).expect("it is allowed");
+        body()
+    };
+    thread::scope(|scope| scope.spawn(body).join()).expect("it ends well")
+}
+
 /// There it would only be in the way.
 #[test]
 #[cfg(not(miri))]
 fn who_is_called_ahead_does_not_look_on_the_core_of_its_caller() {
     let control = Control::on_heap(1, 1);
     let wake = control.wake();
-    let at = |core: usize, body: &(dyn Fn() -> bool + Sync)| {
-        let body = || {
-            keep_to(&[core]).expect("it is allowed");
-            body()
-        };
-        thread::scope(|scope| scope.spawn(body).join()).expect("it ends well")
-    };
     let call = || {
         wake.sleep(0, None, || {
             wake.call_ahead();
@@ -152,12 +157,55 @@ fn who_is_called_ahead_does_not_look_on_the_core_of_its_caller() {
         wake.expects().is_some()
     };
     // A call is soon over.
-    let looks = |caller, worker| (0..100).any(|_| at(caller, &call) && at(worker, &look));
+    let looks = |caller, worker| (0..100).any(|_| on_core(caller, call) && on_core(worker, look));
     let cores = allowed_cores().expect("there are some");
     assert!(!looks(cores[0], cores[0]));
     if let [first, second, ..] = cores[..] {
         assert!(looks(first, second));
     }
+}
+
+/// A caller waits awake for a worker on another core, and would keep one on its own from it.
+#[test]
+#[cfg(not(miri))]
+fn a_worker_is_far_if_waking_it_took_long_and_it_slept_on_another_core() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    let sleep = || wake.sleep(0, Some(Duration::from_millis(1)), || false);
+    let is_far = |seat, may_be_far| wake.is_far(Roused { seat, may_be_far });
+    let cores = allowed_cores().expect("there are some");
+    for &slept_on in cores.iter().take(2) {
+        on_core(slept_on, sleep);
+        on_core(cores[0], || {
+            assert!(!is_far(0, false), "that took no time");
+            assert!(!is_far(1, true), "there is no such seat");
+            assert_eq!(is_far(0, true), slept_on != cores[0]);
+            assert!(!is_far(0, true), "it has not slept since");
+        });
+    }
+}
+
+/// One that looks for tasks meanwhile would only be in the way.
+#[test]
+#[cfg(not(miri))]
+fn a_worker_keeps_its_waker_aside_if_that_one_is_in_its_call_and_not_elsewhere() {
+    let control = Control::on_heap(1, 1);
+    let (wake, pillow) = (control.wake(), &control.seats()[0].pillow);
+    let cores = allowed_cores().expect("there are some");
+    let keeps_aside = || on_core(cores[0], || wake.keeps_waker_aside(0));
+    assert!(!keeps_aside(), "nobody calls");
+    pillow.calling.store(1, Ordering::Relaxed);
+    assert!(keeps_aside(), "nobody has said where");
+    for &core in cores.iter().take(2) {
+        on_core(core, || pillow.waker.tell());
+        assert_eq!(keeps_aside(), core == cores[0]);
+    }
+    // What a waker leaves that has died in its call.
+    wake.sleep(0, None, || {
+        wake.notify();
+        false
+    });
+    assert!(!keeps_aside());
 }
 
 #[test]

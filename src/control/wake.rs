@@ -238,7 +238,7 @@ impl<'c> Wake<'c> {
         found || was_chosen
     }
 
-    /// Worker: tells whether who woke it was put aside for it, in the middle of that call and on the
+    /// Worker: tells whether who woke it was put aside for it, in the middle of that call, on the
     /// same core as far as is known, and goes on when this one sleeps.
     pub(crate) fn keeps_waker_aside(&self, seat: usize) -> bool {
         let Pillow { calling, waker, .. } = &*self.seats[seat].pillow;

@@ -228,9 +228,10 @@ impl Desk {
     /// tasks in a row the next ones find it awake if this thread is so, too.
     fn spin_while_waking(&self, index: u32, generation: u32, roused: Roused) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
-        let is_far = || self.has_idle_core() && self.control().wake().is_far(roused);
+        let has_core = self.has_idle_core();
+        let is_far = || has_core && self.control().wake().is_far(roused);
         learn(|habits| {
-            let spins = habits.may_wait_awake(is_far) && self.has_idle_core();
+            let spins = habits.may_wait_awake(is_far) && has_core;
             (spins && habits.waking.pays()).then(|| habits.waking.until(done))?
         })??;
         self.try_outcome(index, generation)

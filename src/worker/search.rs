@@ -59,6 +59,7 @@ impl Search {
         self.stream.note(index);
     }
 
+    /// Notes that this worker has slept, for so long, after what it noted before.
     pub(super) fn has_slept(&mut self, ticks: u64) {
         self.slept = Some(ticks);
         self.has_woken_any = false;

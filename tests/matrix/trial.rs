@@ -41,8 +41,8 @@ pub fn trial_of(name: &str, builder: Builder, body: impl FnOnce(&Executor) -> u6
     without_a_trace(name, || as_good_as_new(name, builder, body));
 }
 
-/// A trial within `without_a_trace`, for one that needs files beside its executor: what opens or
-/// removes them is seen by the other tests of this process.
+/// Runs a trial within `without_a_trace`, for one that needs files beside its executor: what opens
+/// or removes them is seen by the other tests of this process.
 pub fn as_good_as_new(name: &str, builder: Builder, body: impl FnOnce(&Executor) -> u64) {
     let builder = builder.workers(WORKERS);
     // Panics that nobody keeps are printed; where they came from is known here.

@@ -33,8 +33,8 @@ impl Desk {
         }
     }
 
-    /// The worker that had to be woken for the task in this slot, if any, and if no other task was
-    /// pushed since. A hint.
+    /// Names the worker that had to be woken for the task in this slot, if any, and if no other
+    /// task was pushed since. A hint.
     pub(crate) fn woken_for(&self, index: u32) -> Option<Roused> {
         let woken = self.woken.load(Ordering::Relaxed);
         let roused = Roused { seat: (woken >> 33) as u32, may_be_far: woken >> 32 & 1 != 0 };

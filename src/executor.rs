@@ -271,6 +271,8 @@ impl Executor {
             return Ok(());
         }
         self.office.close();
+        // Arrays and shared values may keep the heap for longer.
+        self.desk.heap().dismiss_crew();
         if self.desk.is_nested() {
             // A task that drops the executor which runs it cannot wait for its own end.
             return Ok(());

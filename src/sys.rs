@@ -11,6 +11,7 @@ mod huge;
 mod image;
 mod limits;
 mod memory;
+mod non_temporal;
 mod prefetch;
 mod process;
 mod remedy;
@@ -35,6 +36,7 @@ pub(crate) use memory::{
     Segment, SegmentName, anonymous, memfd, owner_is_gone, page_size, punch, reopen_read_only,
     reserve, unlink,
 };
+pub(crate) use non_temporal::copy_non_temporal;
 pub(crate) use prefetch::{prefetch, prefetch_at};
 pub(crate) use process::{
     Exit, PidFd, check_proc, current_pid, exit_now, is_stopped, name_process, parent_of,

@@ -82,7 +82,7 @@ impl Table {
 
     fn push(&self, index: usize) {
         self.ring().push(index as u32).expect("twice as many cells as slots");
-        self.wake().notify();
+        self.wake().notify_of(Some(index as u32), || false);
     }
 
     /// Parent: as `Desk::wait`, without spinning.
@@ -103,7 +103,19 @@ impl Table {
         if first.is_some() {
             return first;
         }
+        let found_one = |found| {
+            if !wake.answer_call(seat, found) && found.is_some() && !ring.is_empty() {
+                wake.notify();
+            }
+            found
+        };
         loop {
+            if wake.has_come(seat) {
+                let found = found_one(ring.pop_near(&mut reader));
+                if found.is_some() {
+                    return found;
+                }
+            }
             if closing() && ring.is_empty() {
                 return None;
             }
@@ -119,10 +131,7 @@ impl Table {
                 found = ring.pop_near(&mut reader);
             }
             if found.is_some() {
-                if !ring.is_empty() {
-                    wake.notify();
-                }
-                return found;
+                return found_one(found);
             }
         }
     }

@@ -30,11 +30,9 @@ pub(crate) const BED_WORDS: usize = 16;
 /// is asked, all are short.
 const FAR_TICKS: u64 = 4 * TICKS_A_US;
 
-/// What `park` says: its worker sleeps or is about to, was woken, or was woken for work that is not
-/// pushed yet.
+/// What `park` says: its worker sleeps or is about to, or was woken.
 const ASLEEP: u32 = 0;
 const NOTIFIED: u32 = 1;
-const EARLY: u32 = 2;
 
 /// The bits of 64 workers. The first two are read at every push, so they share a cache line.
 #[repr(C)]
@@ -82,24 +80,25 @@ impl<'c> Wake<'c> {
 
     /// Producer: called after work was pushed. Wakes a sleeper unless somebody searches already.
     pub(crate) fn notify(&self) -> Notice {
-        self.notify_unless(|| false)
+        self.notify_of(None, || false)
     }
 
-    /// As [`Wake::notify`]. Asks, before it wakes a sleeper, whether what was pushed is taken.
-    pub(crate) fn notify_unless(&self, is_taken: impl FnOnce() -> bool) -> Notice {
+    /// As [`Wake::notify`], after a task of this index was pushed: somebody may have been called
+    /// for it. Asks, before it wakes a sleeper, whether it is taken.
+    pub(crate) fn notify_of(&self, index: Option<u32>, is_taken: impl FnOnce() -> bool) -> Notice {
         // PAIRS sleep: either this sees the sleeper's bit, or the sleeper sees the pushed work.
         // PAIRS search: either this sees the searcher's bit gone, or the searcher sees the work.
         fence_after_swap();
         if self.anyone_searches() {
             return Notice::Awake;
         }
-        if let Some(notice) = self.one_on_its_way() {
+        if let Some(notice) = index.and_then(|index| self.rely_on_called(index)) {
             return notice;
         }
         if self.anyone_sleeps() && is_taken() {
             return Notice::Awake;
         }
-        let roused = self.wake_any(NOTIFIED);
+        let roused = self.wake_any(|_| ());
         roused.map_or(Notice::Nobody, Notice::Woken)
     }
 
@@ -128,28 +127,28 @@ impl<'c> Wake<'c> {
         fence(Ordering::SeqCst);
         if self.beds[seat / 64].sleeping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
             step!(parent "wake.seat.bit");
-            self.shake(seat, NOTIFIED);
+            self.shake(seat);
         }
     }
 
     /// Wakes one sleeper, never one that was woken already. False: nobody sleeps.
     pub(crate) fn wake_one(&self) -> bool {
-        self.wake_any(NOTIFIED).is_some()
+        self.wake_any(|_| ()).is_some()
     }
 
-    /// As [`Wake::wake_one`], saying so in `park`.
-    fn wake_any(&self, park: u32) -> Option<Roused> {
+    /// As [`Wake::wake_one`]. Says whom before that one is woken.
+    fn wake_any(&self, tell: impl Fn(u32)) -> Option<Roused> {
         for (word, bed) in self.beds.iter().enumerate() {
             let mut sleeping = bed.sleeping.load(Ordering::Relaxed);
             while sleeping != 0 {
                 let bit = sleeping & sleeping.wrapping_neg();
                 let before = bed.sleeping.fetch_and(!bit, Ordering::AcqRel);
                 step!(both "wake.one.bit");
-                if before & bit != 0 {
-                    let roused = self.shake(word * 64 + bit.trailing_zeros() as usize, park);
-                    if roused.is_some() {
-                        return roused;
-                    }
+                let seat = word * 64 + bit.trailing_zeros() as usize;
+                // Only a worker gone wild sets a bit without a seat.
+                if before & bit != 0 && seat < self.seats.len() {
+                    tell(seat as u32);
+                    return Some(self.shake(seat));
                 }
                 sleeping = before & !bit;
             }
@@ -171,9 +170,10 @@ impl<'c> Wake<'c> {
             step!(parent "wake.all.sleeping");
             bed.napping.store(0, Ordering::Relaxed);
         }
+        self.forget_called();
         fence(Ordering::SeqCst);
         for seat in 0..self.seats.len() {
-            self.shake(seat, NOTIFIED);
+            self.shake(seat);
         }
     }
 
@@ -226,14 +226,10 @@ impl<'c> Wake<'c> {
             futex_wait(park, ASLEEP, timeout);
             step!(worker "sleep.woken");
         }
-        // Who calls ahead takes this worker for one who sleeps no more.
-        park.store(NOTIFIED, Ordering::Relaxed);
-        step!(worker "sleep.come");
         // Still set after a signal or at the last moment: no notifier has chosen this worker.
         let was_chosen = bed.sleeping.fetch_and(!bit, Ordering::SeqCst) & bit == 0;
         step!(worker "sleep.end");
         // PAIRS sleep.
-        // PAIRS early: what a producer pushed that relied on this worker is seen from here on.
         fence_after_swap();
         found || was_chosen
     }
@@ -258,16 +254,11 @@ impl<'c> Wake<'c> {
         step!(parent "forget.hints");
     }
 
-    /// Wakes whoever sits there. `None`: a bit without a seat, which only a worker gone wild sets,
-    /// or a call ahead to one who wakes up just now.
-    fn shake(&self, seat: usize, word: u32) -> Option<Roused> {
-        let Pillow { park, calling, waker, .. } = &*self.seats.get(seat)?.pillow;
+    /// Wakes whoever sits there.
+    fn shake(&self, seat: usize) -> Roused {
+        let Pillow { park, calling, waker, .. } = &*self.seats[seat].pillow;
         // PAIRS notified.
-        if word == EARLY {
-            park.compare_exchange(ASLEEP, EARLY, Ordering::Release, Ordering::Relaxed).ok()?;
-        } else {
-            park.store(word, Ordering::Release);
-        }
+        park.store(NOTIFIED, Ordering::Release);
         step!(both "shake.park");
         waker.tell();
         calling.store(1, Ordering::Relaxed);
@@ -276,7 +267,7 @@ impl<'c> Wake<'c> {
         let took = ticks().saturating_sub(start);
         calling.store(0, Ordering::Relaxed);
         step!(both "shake.woken");
-        Some(Roused { seat: seat as u32, may_be_far: took > FAR_TICKS })
+        Roused { seat: seat as u32, may_be_far: took > FAR_TICKS }
     }
 
     /// Tells whether a worker that was woken is on another core: that took long, and it fell asleep

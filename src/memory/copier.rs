@@ -1,17 +1,21 @@
 //! Copying into a block, and calling a worker shortly before the end: what is copied is often for a
 //! task that comes at once.
 
-use super::crew::Crew;
+use super::crew::{Crew, Parting};
 use crate::control::Control;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
+use crate::sys::{copy_non_temporal, present_core};
 
-/// What is left of a copy when a worker is called. One thread copies it in 50 to 100 us, and a
-/// worker takes as long to wake up on another core.
+/// What is left of a copy by one thread when a worker is called.
 const LAST_BYTES: usize = 1 << 20;
 /// Shorter copies are over before a worker comes, and one that was awake may still be so.
 pub(super) const CALLED_BYTES_MIN: usize = 4 << 20;
-/// Parts begin where pages do.
-const PAGE_BYTES: usize = 4096;
+/// From here on several threads copy, and past the caches: those of a few cores hold less.
+const LARGE_BYTES: usize = 32 << 20;
+/// What one of several threads copies at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// So many pieces are left to the calling thread alone: meanwhile a worker comes.
+const LAST_PIECES: usize = 2;
 
 /// Who copies into a block.
 #[derive(Debug, Clone)]
@@ -31,26 +35,50 @@ impl Copier {
 
     /// Copies `source` into `target`, which is as long.
     ///
-    /// If that `is_last`, and long, a worker is called while the calling thread copies the end
-    /// alone: then a core is free for who is called.
+    /// If that `is_last`, and long, a worker is called before the end for what comes next.
     pub(crate) fn copy(&self, source: &[u8], target: &mut [u8], is_last: bool) {
-        let threads = self.crew.threads_for(source.len());
-        let copy = |source: &[u8], target: &mut [u8]| {
-            Crew::fill_by(threads, target, 1, |at, part| {
-                part.copy_from_slice(&source[at..at + part.len()]);
-            });
-        };
         let is_long = source.len() >= CALLED_BYTES_MIN;
-        let pays = |ahead: &&Control| is_last && is_long && ahead.wake().pays_to_call();
-        let Some(ahead) = self.ahead.as_deref().filter(pays) else {
-            return copy(source, target);
-        };
-        let at = source.len().saturating_sub(LAST_BYTES) / PAGE_BYTES * PAGE_BYTES;
-        let (head, last) = target.split_at_mut(at);
-        copy(&source[..at], head);
-        ahead.wake().call_ahead();
-        last.copy_from_slice(&source[at..]);
+        let pays = |ahead: &&Arc<Control>| is_last && is_long && ahead.wake().pays_to_call();
+        let ahead = self.ahead.as_ref().filter(pays);
+        if source.len() >= LARGE_BYTES {
+            return copy_together(&self.crew, ahead, source, target);
+        }
+        let at = if ahead.is_some() { source.len() - LAST_BYTES } else { source.len() };
+        target[..at].copy_from_slice(&source[..at]);
+        if let Some(ahead) = ahead {
+            ahead.wake().call_ahead(present_core());
+            target[at..].copy_from_slice(&source[at..]);
+        }
     }
+}
+
+/// Copies by several threads, past the caches.
+///
+/// The first one besides the calling thread that finds nothing more to do calls the worker: then
+/// that comes to its core, which it leaves, and no other is woken for it.
+fn copy_together(crew: &Crew, ahead: Option<&Arc<Control>>, source: &[u8], target: &mut [u8]) {
+    let pieces = Mutex::new(source.chunks(PIECE_BYTES).zip(target.chunks_mut(PIECE_BYTES)));
+    let next = |left: usize| {
+        let mut pieces = lock(&pieces);
+        (pieces.len() > left).then(|| pieces.next()).flatten()
+    };
+    let core = Arc::new(AtomicU32::new(present_core()));
+    let own = || {
+        while let Some((source, target)) = next(0) {
+            core.store(present_core(), Ordering::Relaxed);
+            copy_non_temporal(source, target);
+        }
+    };
+    let help = || {
+        while let Some((source, target)) = next(LAST_PIECES) {
+            copy_non_temporal(source, target);
+        }
+    };
+    let call = |ahead: &Arc<Control>| -> Parting {
+        let (ahead, core) = (Arc::clone(ahead), Arc::clone(&core));
+        Box::new(move || ahead.wake().call_ahead(core.load(Ordering::Relaxed)))
+    };
+    crew.run(own, &help, ahead.map(call));
 }
 
 #[cfg(all(test, not(loom)))]
@@ -60,17 +88,20 @@ mod tests {
     #[test]
     fn a_copy_is_the_same_by_any_number_of_threads_and_whoever_is_called() {
         let control = Arc::new(Control::on_heap(1, 2));
-        for len in [0, 1, CALLED_BYTES_MIN, (12 << 20) + 5] {
+        let lens = [0, 1, CALLED_BYTES_MIN, (12 << 20) + 5, LARGE_BYTES, LARGE_BYTES + 5];
+        for len in lens.into_iter().filter(|len| !cfg!(miri) || *len < LARGE_BYTES) {
             let source: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
             for threads in 1..=4 {
+                let crew = Crew::on(threads);
                 for ahead in [None, Some(&control)] {
-                    let copier = Copier::new(Crew::on(threads), ahead.cloned());
+                    let copier = Copier::new(crew.clone(), ahead.cloned());
                     for is_last in [false, true] {
                         let mut target = vec![0; len];
                         copier.copy(&source, &mut target, is_last);
                         assert!(target == source, "{len} by {threads} {ahead:?} {is_last}");
                     }
                 }
+                crew.dismiss();
             }
         }
     }
@@ -88,6 +119,25 @@ mod tests {
             assert_eq!(wake.awake(1), 0, "it is soon over");
             copier.copy(&source, &mut target, true);
             assert_eq!(wake.awake(1), 1);
+            false
+        });
+    }
+    #[test]
+    #[cfg_attr(miri, ignore = "copies a lot")]
+    fn a_worker_is_called_once_for_a_copy_by_several_threads() {
+        let control = Arc::new(Control::on_heap(1, 2));
+        let crew = Crew::on(2);
+        let copier = Copier::new(crew.clone(), Some(Arc::clone(&control)));
+        let (source, mut target) = (vec![1; LARGE_BYTES], vec![0; LARGE_BYTES]);
+        let wake = control.wake();
+        wake.sleep(0, None, || {
+            wake.sleep(1, None, || {
+                copier.copy(&source, &mut target, true);
+                // Perhaps by a thread that has helped, when the copy was done.
+                crew.dismiss();
+                assert_eq!(wake.awake(2), 1);
+                true
+            });
             false
         });
     }

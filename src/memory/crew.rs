@@ -1,54 +1,45 @@
-//! The threads that fill a large block: one core uses a part of what memory gives.
+//! The threads that fill large blocks: one core uses a part of what memory gives.
 
-use std::thread;
+mod board;
 
-use crate::sync::{Mutex, lock};
+pub(super) use board::Parting;
+
+use board::Board;
+
+use crate::sync::{Arc, Mutex, lock};
 
 /// How many threads a block is worth at most: a few cores use up what memory gives.
 const THREADS_MAX: usize = 4;
-/// A block is worth a thread for each so many bytes: starting one takes 50 µs.
+/// A block is worth a thread for each so many bytes: waking one takes up to 50 µs.
 const PART_BYTES_MIN: usize = 4 << 20;
 
-/// How many threads fill a block, the calling one included.
-#[derive(Debug, Clone, Copy)]
+/// The threads that fill a block, the calling one included. The others are started for the first
+/// block that is worth it, sleep between two blocks, and stay until they are dismissed.
+#[derive(Debug, Clone)]
 pub(crate) struct Crew {
     threads: usize,
+    board: Option<Arc<Board>>,
 }
 
 impl Crew {
     /// The calling thread does all.
-    pub(crate) const ALONE: Self = Self { threads: 1 };
+    pub(crate) const ALONE: Self = Self { threads: 1, board: None };
 
     /// As many threads as are worth it on so many cores.
     pub(crate) fn on(cores: u32) -> Self {
-        Self { threads: (cores as usize).clamp(1, THREADS_MAX) }
+        let threads = (cores as usize).clamp(1, THREADS_MAX);
+        Self { threads, board: Some(Arc::default()) }
     }
 
     /// Calls `work` with all parts of `target`, in any order, and where each begins: at multiples
     /// of `unit`. Small blocks are one part.
-    ///
-    /// Threads that cannot be started are done without.
     pub(crate) fn fill(
-        self,
+        &self,
         target: &mut [u8],
         unit: usize,
         work: impl Fn(usize, &mut [u8]) + Sync,
     ) {
-        Self::fill_by(self.threads_for(target.len()), target, unit, work);
-    }
-
-    /// How many threads so many bytes are worth.
-    pub(super) fn threads_for(self, bytes: usize) -> usize {
-        self.threads.min(bytes / PART_BYTES_MIN)
-    }
-
-    /// As [`Crew::fill`], by so many threads.
-    pub(super) fn fill_by(
-        threads: usize,
-        target: &mut [u8],
-        unit: usize,
-        work: impl Fn(usize, &mut [u8]) + Sync,
-    ) {
+        let threads = self.threads_for(target.len());
         if threads < 2 {
             return work(0, target);
         }
@@ -61,15 +52,48 @@ impl Crew {
                 work(index * len, part);
             }
         };
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                let thread = thread::Builder::new().name("wharf-fill".to_owned());
-                if thread.spawn_scoped(scope, fill).is_err() {
-                    break;
-                }
-            }
-            fill();
-        });
+        self.run_by(threads, fill, &fill, None);
+    }
+
+    /// How many threads so many bytes are worth.
+    fn threads_for(&self, bytes: usize) -> usize {
+        self.threads.min(bytes / PART_BYTES_MIN)
+    }
+
+    /// Runs `own` in this thread, and `help` in the others that come before that has ended.
+    ///
+    /// Whoever has helped, or this thread if nobody has, calls `parting` at the end of the work.
+    /// This thread waits for nobody who does.
+    pub(super) fn run(
+        &self,
+        own: impl FnOnce(),
+        help: &(dyn Fn() + Sync),
+        parting: Option<Parting>,
+    ) {
+        self.run_by(self.threads, own, help, parting);
+    }
+
+    fn run_by(
+        &self,
+        threads: usize,
+        own: impl FnOnce(),
+        help: &(dyn Fn() + Sync),
+        parting: Option<Parting>,
+    ) {
+        if let Some(board) = self.board.as_ref().filter(|_| threads > 1) {
+            return board.run(threads - 1, own, help, parting);
+        }
+        own();
+        if let Some(parting) = parting {
+            parting();
+        }
+    }
+
+    /// Ends the other threads, for good. Not in a fork, which has none.
+    pub(super) fn dismiss(&self) {
+        if let Some(board) = &self.board {
+            board.close();
+        }
     }
 }
 
@@ -83,10 +107,12 @@ mod tests {
             for len in [0, 1, 2 * PART_BYTES_MIN - 1, 2 * PART_BYTES_MIN, 3 * PART_BYTES_MIN + 7] {
                 for unit in [1, 4096, 2 << 20] {
                     let mut target = vec![0; len];
-                    Crew::on(threads).fill(&mut target, unit, |at, part| {
+                    let crew = Crew::on(threads);
+                    crew.fill(&mut target, unit, |at, part| {
                         assert_eq!(at % unit, 0);
                         part.iter_mut().zip(at..).for_each(|(byte, at)| *byte += at as u8 | 1);
                     });
+                    crew.dismiss();
                     let wrong = (0..len).find(|&at| target[at] != at as u8 | 1);
                     assert_eq!(wrong, None, "{threads} threads, {len} bytes, units of {unit}");
                 }
@@ -104,7 +130,9 @@ mod tests {
             (8, 100 * PART_BYTES_MIN, THREADS_MAX),
         ] {
             let parts = Mutex::new(0);
-            Crew::on(threads).fill(&mut vec![0; len], 1, |_, _| *lock(&parts) += 1);
+            let crew = Crew::on(threads);
+            crew.fill(&mut vec![0; len], 1, |_, _| *lock(&parts) += 1);
+            crew.dismiss();
             assert_eq!(*lock(&parts), expected, "{threads} threads, {len} bytes");
         }
     }

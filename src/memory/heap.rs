@@ -137,10 +137,15 @@ impl Heap {
         self
     }
 
+    /// Ends the threads besides the calling one that fill blocks. Not in a fork, which has none.
+    pub(crate) fn dismiss_crew(&self) {
+        self.crew.dismiss();
+    }
+
     /// Who copies into a block, and calls a worker near the end if `calls_ahead`.
     pub(super) fn copier(&self, calls_ahead: bool) -> Copier {
         let ahead = calls_ahead.then(|| Arc::clone(self.budget.control()));
-        Copier::new(self.crew, ahead)
+        Copier::new(self.crew.clone(), ahead)
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -345,6 +350,7 @@ impl Drop for Heap {
         if !self.budget.is_here() {
             return;
         }
+        self.dismiss_crew();
         registry::unregister(self.id);
         // Others may have it mapped for as long as they live; the memory goes now.
         let _ = sys::punch(self.fd(), 0, self.len());

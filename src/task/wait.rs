@@ -303,14 +303,15 @@ impl Desk {
     }
 
     /// If the task still waits for a worker, calls one that naps, and wakes a sleeper if one says
-    /// that it searches: one that was stopped meanwhile would otherwise keep the task waiting.
+    /// that it searches, or was called: if that was stopped meanwhile, the task would otherwise
+    /// wait for it.
     fn rouse(&self, index: u32, generation: u32) {
         if self.phase(index, generation) != Phase::Queued {
             return;
         }
         let wake = self.control().wake();
         wake.end_nap();
-        if wake.anyone_searches() {
+        if wake.anyone_searches() || wake.anyone_is_called() {
             wake.wake_one();
         }
     }

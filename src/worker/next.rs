@@ -7,11 +7,15 @@ use super::search::Search;
 use super::serve::Worker;
 use crate::control::Nap;
 use crate::sync::Ordering;
-use crate::sys::ticks;
+use crate::sys::{TICKS_A_US, ticks};
 
 /// Of so many tasks ahead, the slots are fetched: one from another core takes about as long as a
 /// short task.
 const AHEAD: u64 = 2;
+
+/// After a task that a worker was called for it looks for another for so long, by the processor's
+/// clock: several are often submitted at once.
+const MORE_TICKS: u64 = 20 * TICKS_A_US;
 
 /// What a worker does next.
 pub(super) enum Next {
@@ -84,10 +88,13 @@ impl Worker {
 
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
-        let (mut idle_since, mut is_spare) = (None, false);
+        let (mut idle_since, mut is_spare, mut is_called) = (None, false, false);
         // A call that came before this worker's latest task was for that.
-        self.control.wake().had_task();
+        self.search.expects_more |= self.control.wake().had_task();
         loop {
+            if is_called && let Some(index) = self.look_for_what_is_to_come() {
+                return Next::Task(index);
+            }
             if self.closes() && self.control.ring().is_empty() {
                 return Next::Close;
             }
@@ -104,8 +111,9 @@ impl Worker {
             let (ring, pace) = (self.control.ring(), &mut self.search.pace);
             if let Some(index) = ring.pop_near(&mut self.reader) {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
-                if !ring.is_empty() {
-                    self.control.wake().notify();
+                let wake = self.control.wake();
+                if !wake.answer_call(self.seat, Some(index)) && !ring.is_empty() {
+                    wake.notify();
                 }
                 match rest {
                     Rest::Called => {
@@ -117,8 +125,9 @@ impl Worker {
                 }
                 return Next::Task(index);
             }
+            is_called = self.control.wake().has_come(self.seat);
             is_spare = match rest {
-                Rest::Slept if self.reader.front() != front => {
+                Rest::Slept if self.reader.front() != front && !is_called => {
                     pace.came_in_vain(self.search.slept.unwrap_or(0));
                     true
                 }
@@ -220,13 +229,35 @@ impl Worker {
         }
     }
 
+    /// Looks for the task that this worker was called for. No producer takes it for one that
+    /// searches: one task relies on it, and the others find another worker.
+    fn look_for_what_is_to_come(&mut self) -> Option<u32> {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        wake.make_way();
+        let mut found = ring.pop_near(&mut self.reader);
+        if found.is_none()
+            && let Some(left) = wake.expects()
+        {
+            found = look(left, || ring.pop_near(&mut self.reader));
+            wake.was_called(found.is_none());
+            self.search.expects_more = found.is_some();
+        }
+        let are_others_seen_to = wake.answer_call(self.seat, found);
+        // A push may have relied on this worker until then.
+        found = found.or_else(|| ring.pop_near(&mut self.reader));
+        if found.is_some() && !are_others_seen_to && !ring.is_empty() {
+            wake.notify();
+        }
+        found
+    }
+
     /// Looks for a task for a while, where that pays and not too many do.
     fn search(&mut self) -> Searched {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
-        // Before producers may rely on the search: it takes as long as waking up does.
-        wake.make_way();
-        let is_called = wake.expects().is_some();
+        let more = std::mem::take(&mut search.expects_more).then_some(MORE_TICKS);
+        let expects = || more.or_else(|| wake.expects());
+        let is_called = expects().is_some();
         let keeps_waker = || wake.keeps_waker_aside(self.seat);
         let keeps_joiner = || self.control.header().joiner.is_here() == Some(true);
         if !(is_called || search.pays(keeps_waker, keeps_joiner))
@@ -240,15 +271,13 @@ impl Worker {
             found = search.spin.until(|| ring.pop_near(reader));
         }
         if found.is_none()
-            && let Some(left) = wake.expects()
+            && let Some(left) = expects()
         {
-            let start = ticks();
-            // Wrapping: a clock that goes back ends it.
-            while found.is_none() && ticks().wrapping_sub(start) < left {
-                std::hint::spin_loop();
-                found = ring.pop_near(reader);
+            found = look(left, || ring.pop_near(reader));
+            if more.is_none() {
+                wake.was_called(found.is_none());
             }
-            wake.was_called(found.is_none());
+            search.expects_more = found.is_some();
         }
         wake.found(self.seat);
         let Some(index) = found else { return Searched::InVain };
@@ -258,4 +287,18 @@ impl Worker {
         }
         Searched::Found(index)
     }
+}
+
+/// Looks until something is found, or so many ticks have passed.
+fn look<T>(ticks_most: u64, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = ticks();
+    // Wrapping: a clock that goes back ends it.
+    while ticks().wrapping_sub(start) < ticks_most {
+        std::hint::spin_loop();
+        let found = find();
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
 }

@@ -24,6 +24,8 @@ pub(super) struct Search {
     has_woken: bool,
     /// The same, of any task since it last looked for one or slept.
     has_woken_any: bool,
+    /// It was called for the latest task, and more may come at once.
+    pub(super) expects_more: bool,
     /// How long it slept before that task, in ticks.
     pub(super) slept: Option<u64>,
     stream: Stream,
@@ -42,6 +44,7 @@ impl Search {
             searchers_max,
             has_woken: false,
             has_woken_any: false,
+            expects_more: false,
             slept: None,
             stream: Stream::default(),
             taken: 0,

@@ -53,7 +53,7 @@ fn pool_with_a_death(accesses: u32, tasks: usize, claims: bool, ahead: bool) -> 
         })
     };
     if ahead {
-        table.wake().call_ahead();
+        table.wake().call_ahead(0);
     }
     (0..tasks).for_each(|index| table.post(index));
     kill_sleepers();
@@ -82,6 +82,7 @@ fn a_death_on_the_way_to_a_claim_leaves_nobody_asleep() {
 #[test]
 fn a_death_of_one_who_was_called_ahead_leaves_nobody_asleep() {
     check_deaths(FEW, |accesses| pool_with_a_death(accesses, 1, true, true));
+    check_deaths(FEW, |accesses| pool_with_a_death(accesses, 2, false, true));
 }
 
 /// Parent: as `Desk::lose_queued`. The task may be queued still, and no other worker is there.

@@ -76,7 +76,7 @@ fn who_is_called_ahead_takes_what_is_pushed_while_it_comes() {
             let table = Arc::clone(&table);
             thread::spawn(move || table.work(0))
         };
-        table.wake().call_ahead();
+        table.wake().call_ahead(0);
         table.post(0);
         assert_eq!(table.join(0), Ending::Done);
         table.close();
@@ -99,8 +99,35 @@ fn who_was_called_ahead_is_not_relied_on_when_it_has_come() {
         }
         // The other one sleeps as long as this goes on.
         table.wake().sleep(1, None, || {
-            table.wake().call_ahead();
+            table.wake().call_ahead(0);
             (0..2).for_each(|index| table.post(index));
+            assert!(worker.join().expect("worker").is_some());
+            assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
+            true
+        });
+    });
+}
+
+/// Of two producers one relies on it, and what it finds may be the other's task.
+#[test]
+fn who_was_called_ahead_sees_to_the_task_that_relies_on_it() {
+    check(MANY, || {
+        let table = Table::new(2, 2);
+        let worker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.next(0))
+        };
+        while table.wake().awake(2) == 2 {
+            thread::yield_now();
+        }
+        table.wake().sleep(1, None, || {
+            table.wake().call_ahead(0);
+            let other = {
+                let table = Arc::clone(&table);
+                thread::spawn(move || table.post(1))
+            };
+            table.post(0);
+            other.join().expect("producer");
             assert!(worker.join().expect("worker").is_some());
             assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
             true

@@ -11,6 +11,7 @@ use super::super::wake::Wake;
 use super::super::{Control, Nap, Notice};
 use super::ROUNDS;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::present_core;
 #[cfg(not(miri))]
 use crate::sys::{allowed_cores, keep_to};
 
@@ -92,14 +93,14 @@ fn a_sleeper_is_not_woken_for_what_others_have_taken() {
     let control = Control::on_heap(1, 2);
     let wake = control.wake();
     let not_asked = || unreachable!("there is nobody to be woken");
-    assert_eq!(wake.notify_unless(not_asked), Notice::Nobody);
+    assert_eq!(wake.notify_of(None, not_asked), Notice::Nobody);
     wake.sleep(0, None, || {
         assert!(wake.search(1, 1));
-        assert_eq!(wake.notify_unless(not_asked), Notice::Awake);
+        assert_eq!(wake.notify_of(None, not_asked), Notice::Awake);
         wake.found(1);
-        assert_eq!(wake.notify_unless(|| true), Notice::Awake);
+        assert_eq!(wake.notify_of(None, || true), Notice::Awake);
         assert_eq!(wake.awake(2), 1, "it sleeps on");
-        assert!(matches!(wake.notify_unless(|| false), Notice::Woken(_)));
+        assert!(matches!(wake.notify_of(None, || false), Notice::Woken(_)));
         false
     });
 }
@@ -108,26 +109,77 @@ fn a_sleeper_is_not_woken_for_what_others_have_taken() {
 fn who_is_called_ahead_is_relied_on_by_one_push() {
     let control = Control::on_heap(1, 2);
     let wake = control.wake();
-    let is_woken = |notice| matches!(notice, Notice::Woken(_));
+    let push = |index| wake.notify_of(Some(index), || false);
+    let is_woken = |notice| matches!(notice, Notice::Woken(Roused { seat: 0, .. }));
     wake.sleep(0, None, || {
         wake.sleep(1, None, || {
-            wake.call_ahead();
+            wake.call_ahead(present_core());
             assert_eq!(wake.awake(2), 1, "one is called");
-            assert!(is_woken(wake.notify()), "it is on its way");
+            wake.call_ahead(present_core());
+            assert_eq!(wake.awake(2), 1, "and nobody else");
+            assert!(is_woken(push(0)), "it is on its way");
             assert_eq!(wake.awake(2), 1, "nobody else was woken");
-            assert!(is_woken(wake.notify()));
+            assert!(matches!(push(1), Notice::Woken(Roused { seat: 1, .. })));
             assert_eq!(wake.awake(2), 2);
-            assert_eq!(wake.notify(), Notice::Nobody);
+            assert_eq!(push(2), Notice::Nobody);
             false
         });
         false
     });
-    // Nobody relies on one who has come.
+    assert!(!wake.has_come(1), "it was not called");
+    assert!(wake.has_come(0));
+    assert!(wake.answer_call(0, Some(0)), "this is what relies on it");
+    assert!(!wake.has_come(0) && !wake.anyone_is_called());
+}
+
+#[test]
+fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_something() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    let push = |index| wake.notify_of(Some(index), || false);
+    let call = || {
+        wake.sleep(0, None, || {
+            wake.call_ahead(present_core());
+            false
+        });
+    };
+    // What it has found, whether a push relies on it, and whether it need not look further.
+    for (found, relied, are_others_seen_to) in [
+        (Some(5), None, true),
+        (Some(5), Some(5), true),
+        (Some(5), Some(6), false),
+        (None, Some(6), false),
+        (None, None, true),
+    ] {
+        call();
+        assert!(wake.has_come(0));
+        if let Some(index) = relied {
+            assert_eq!(wake.notify(), Notice::Nobody, "this is not about a task");
+            assert_eq!(push(index), Notice::Awake, "it is awake, and looks");
+            assert!(wake.has_come(0), "it is to answer");
+        }
+        assert_eq!(wake.answer_call(0, found), are_others_seen_to, "{found:?} {relied:?}");
+        assert_eq!(push(7), Notice::Nobody, "it looks no more");
+        assert!(!wake.answer_call(0, found), "once is enough");
+    }
+    // A death: whoever relied on it is seen to otherwise.
+    call();
+    assert!(matches!(push(5), Notice::Woken(Roused { seat: 0, .. })));
+    wake.wake_all();
+    assert!(!wake.anyone_is_called() && !wake.has_come(0));
+}
+
+/// Waking it took no time, since it came to the core of who called.
+#[test]
+fn who_is_called_ahead_for_another_core_may_be_far_from_it() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
     wake.sleep(0, None, || {
-        wake.call_ahead();
+        wake.call_ahead(u32::MAX);
         false
     });
-    assert_eq!(wake.notify(), Notice::Nobody);
+    let far = Notice::Woken(Roused { seat: 0, may_be_far: true });
+    assert_eq!(wake.notify_of(Some(0), || false), far);
 }
 
 /// Runs `body` on one of the cores that this process may use.
@@ -148,7 +200,7 @@ fn who_is_called_ahead_does_not_look_on_the_core_of_its_caller() {
     let wake = control.wake();
     let call = || {
         wake.sleep(0, None, || {
-            wake.call_ahead();
+            wake.call_ahead(present_core());
             false
         })
     };
@@ -162,7 +214,9 @@ fn who_is_called_ahead_does_not_look_on_the_core_of_its_caller() {
             keep_to(&[caller]).expect("it is allowed");
             let has_come = call();
             keep_to(&[worker]).expect("it is allowed");
-            has_come && look()
+            let looks = has_come && look();
+            wake.answer_call(0, None);
+            looks
         };
         on_core(caller, || (0..1000).any(looks_once))
     };

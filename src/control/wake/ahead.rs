@@ -1,34 +1,49 @@
 //! Calls ahead: a worker is woken for work that is about to be pushed, while its arguments are
 //! still being copied.
 //!
-//! Who is called looks for the work when it is awake, for a while. Until then producers take it for
-//! one that they have woken, since it looks at the ring when it comes.
+//! Who is called looks for the work when it is awake, for a while. Until it has found some, or
+//! gives up, one push takes it for one that it has woken. No other does: of several tasks that come
+//! at once each finds its worker, and whoever has the first need not wake one for the next.
 
 use super::super::tries::Tries;
-use super::{EARLY, Notice, Roused, Wake};
+use super::{Notice, Roused, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
 const CALLED_TICKS: u64 = 300 * TICKS_A_US;
-/// The bit of a call that took long.
-const FAR: u32 = 1 << 31;
 
-/// What the parent and its workers know of calls ahead. Hints, but for `park`, which `called` leads
-/// to.
+/// What `called` says, beside a seat and an index: its worker was called, or a push relies on it.
+const CALLED: u64 = 1 << 63;
+const RELIED: u64 = 1 << 62;
+/// The worker that was called has come, and looks.
+const HERE: u64 = 1 << 61;
+/// It may be on another core than who will push.
+const FAR: u64 = 1 << 60;
+const SEAT_SHIFT: u32 = 32;
+
+/// What the parent and its workers know of calls ahead. Hints, but for `called`.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     /// Until when workers look for work, by the processor's clock; 0: no longer than otherwise.
     until: AtomicU64,
-    /// The seat of the latest one that was called, plus 1; 0 once a push has relied on it.
-    called: AtomicU32,
-    /// The core of who called it.
+    /// Who was called and has not found anything yet, and the task that relies on it; 0: nobody.
+    called: AtomicU64,
+    /// The core of who will push.
     core: AtomicU32,
     /// How many calls in a row were in vain, and how many were left out since: [`Tries`].
     vain: AtomicU32,
     left_out: AtomicU32,
+}
+
+fn seat_of(called: u64) -> u32 {
+    (called >> SEAT_SHIFT) as u16 as u32
+}
+
+fn with_seat(state: u64, seat: u32) -> u64 {
+    state | u64::from(seat) << SEAT_SHIFT
 }
 
 impl Wake<'_> {
@@ -40,37 +55,99 @@ impl Wake<'_> {
         pays
     }
 
-    /// Producer: calls a worker for what will be pushed in a moment. One that searches goes on,
-    /// else a sleeper is woken.
-    pub(crate) fn call_ahead(&self) {
-        self.ahead.core.store(present_core(), Ordering::Relaxed);
-        self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+    /// Producer: calls a worker for what will be pushed in a moment, from the core `core`. One that
+    /// searches goes on, or one that was called; else a sleeper is woken.
+    pub(crate) fn call_ahead(&self, core: u32) {
+        let Ahead { until, .. } = self.ahead;
+        self.ahead.core.store(core, Ordering::Relaxed);
+        until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
         step!(parent "ahead.until");
-        if self.anyone_searches() {
+        if self.anyone_searches() || self.anyone_is_called() {
             return;
         }
-        match self.wake_any(EARLY) {
-            Some(roused) => {
-                let far = if roused.may_be_far { FAR } else { 0 };
-                self.ahead.called.store((roused.seat + 1) | far, Ordering::Relaxed);
+        let far = if core == present_core() { 0 } else { FAR };
+        let state = |seat| with_seat(CALLED | far, seat);
+        let swap = |from, to| {
+            // If somebody else was called meanwhile, this one comes all the same, and searches.
+            let _ = self.swap_called(from, to);
+            step!(parent "ahead.called");
+        };
+        // Before it is woken: it may come in the middle of the call, on the core of who calls.
+        match self.wake_any(|seat| swap(0, state(seat))) {
+            Some(Roused { seat, may_be_far }) => {
+                swap(state(seat), state(seat) | if may_be_far { FAR } else { 0 });
             }
-            None => self.ahead.until.store(0, Ordering::Relaxed),
+            None => until.store(0, Ordering::Relaxed),
         }
     }
 
-    /// Producer: finds the one who was called and has not come yet, for the first who asks.
-    pub(super) fn one_on_its_way(&self) -> Option<Notice> {
-        if self.ahead.called.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let called = self.ahead.called.swap(0, Ordering::Relaxed);
-        let seat = (called & !FAR).checked_sub(1)?;
-        // PAIRS early: either this sees that it has come, or it sees the pushed work.
-        let park = self.seats.get(seat as usize)?.pillow.park.load(Ordering::Relaxed);
-        (park == EARLY).then_some(Notice::Woken(Roused { seat, may_be_far: called & FAR != 0 }))
+    /// Producer: tells whether one was called that has not found anything yet.
+    pub(crate) fn anyone_is_called(&self) -> bool {
+        self.ahead.called.load(Ordering::Relaxed) != 0
     }
 
-    /// Worker: leaves the core of who called for work that is to come, where it only would be in
+    /// Producer: relies on the one who was called, for the task of this index, if no other does.
+    pub(super) fn rely_on_called(&self, index: u32) -> Option<Notice> {
+        let mut called = self.ahead.called.load(Ordering::Relaxed);
+        while called & CALLED != 0 {
+            let seat = seat_of(called);
+            let relied = with_seat(RELIED, seat) | u64::from(index);
+            // PAIRS early: either this comes first, and the worker looks at the ring afterwards, or
+            // the worker does, and this fails.
+            match self.swap_called(called, relied) {
+                Ok(_) if called & HERE != 0 => return Some(Notice::Awake),
+                Ok(_) => {
+                    return Some(Notice::Woken(Roused { seat, may_be_far: called & FAR != 0 }));
+                }
+                Err(latest) => called = latest,
+            }
+        }
+        None
+    }
+
+    /// Worker: tells whether a call was for it, and that it has come.
+    pub(crate) fn has_come(&self, seat: usize) -> bool {
+        let called = self.ahead.called.load(Ordering::Relaxed);
+        let is_mine = called != 0 && seat_of(called) as usize == seat;
+        if is_mine && called & CALLED != 0 {
+            // Else a push relies on it by now.
+            let _ = self.swap_called(called, called | HERE);
+            step!(worker "ahead.here");
+        }
+        is_mine
+    }
+
+    /// Worker: it has found the task of this index, or gives up what it was called for. It looks at
+    /// the ring afterwards.
+    ///
+    /// True: every other task has its worker, as far as this one was called. If a push relies on
+    /// this one for another task, it has to see to that.
+    pub(crate) fn answer_call(&self, seat: usize, found: Option<u32>) -> bool {
+        let mut called = self.ahead.called.load(Ordering::Relaxed);
+        while called != 0 && seat_of(called) as usize == seat {
+            // PAIRS early.
+            match self.swap_called(called, 0) {
+                Ok(_) => {
+                    step!(worker "ahead.answered");
+                    return called & CALLED != 0 || found == Some(called as u32);
+                }
+                Err(latest) => called = latest,
+            }
+        }
+        false
+    }
+
+    /// Supervisor: nobody is called. Whoever relied on one that is dead is seen to by a burial.
+    pub(super) fn forget_called(&self) {
+        self.ahead.called.store(0, Ordering::SeqCst);
+        step!(parent "ahead.forgotten");
+    }
+
+    fn swap_called(&self, from: u64, to: u64) -> Result<u64, u64> {
+        self.ahead.called.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed)
+    }
+
+    /// Worker: leaves the core of who will push what it was called for, where it only would be in
     /// the way, if that can be.
     pub(crate) fn make_way(&self) {
         let core = self.ahead.core.load(Ordering::Relaxed);
@@ -80,7 +157,7 @@ impl Wake<'_> {
     }
 
     /// Worker: tells for how much longer to look for what a call was for, in ticks, if for any. Not
-    /// on the core of who called.
+    /// on the core of who will push it.
     pub(crate) fn expects(&self) -> Option<u64> {
         let left = self.left()?;
         if self.ahead.core.load(Ordering::Relaxed) == present_core() {
@@ -90,11 +167,14 @@ impl Wake<'_> {
         Some(left)
     }
 
-    /// Worker: it has had a task, perhaps what a call was for.
-    pub(crate) fn had_task(&self) {
-        if self.left().is_some() {
+    /// Worker: it has had a task. True: perhaps one that a call was for, and there may be more,
+    /// from another core.
+    pub(crate) fn had_task(&self) -> bool {
+        let was_called = self.left().is_some();
+        if was_called {
             self.was_called(false);
         }
+        was_called && self.ahead.core.load(Ordering::Relaxed) != present_core()
     }
 
     /// Worker: looked for what a call was for, in vain or not.

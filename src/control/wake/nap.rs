@@ -76,8 +76,13 @@ impl Wake<'_> {
         for (word, bed) in self.beds.iter().enumerate() {
             let napping = bed.napping.load(Ordering::Relaxed);
             let bit = napping & napping.wrapping_neg();
-            if bit != 0 && bed.napping.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
-                self.shake(word * 64 + bit.trailing_zeros() as usize, super::NOTIFIED);
+            let seat = word * 64 + bit.trailing_zeros() as usize;
+            // Only a worker gone wild sets a bit without a seat.
+            if bit != 0
+                && bed.napping.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+                && seat < self.seats.len()
+            {
+                self.shake(seat);
                 return;
             }
         }

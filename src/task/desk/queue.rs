@@ -17,7 +17,7 @@ impl Desk {
             self.spoil();
         }
         let is_taken = || !self.is_latest_woken() && self.is_soon_taken(index, generation);
-        let notice = self.control.wake().notify_unless(is_taken);
+        let notice = self.control.wake().notify_of(Some(index), is_taken);
         let woken = match notice {
             Notice::Woken(Roused { seat, may_be_far }) => {
                 u64::from(seat) << 33 | u64::from(may_be_far) << 32 | u64::from(index)

@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-#[cfg(not(miri))]
 use super::super::Roused;
 use super::super::gate::Gate;
 use super::super::release::{RELEASE_CELLS, Releases};

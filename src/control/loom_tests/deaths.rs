@@ -85,6 +85,27 @@ fn a_death_of_one_who_was_called_ahead_leaves_nobody_asleep() {
     check_deaths(FEW, |accesses| pool_with_a_death(accesses, 2, false, true));
 }
 
+#[test]
+fn no_push_relies_on_one_who_was_called_ahead_and_is_dead() {
+    check_deaths(SOME, |accesses| {
+        let table = Table::new(1, 2);
+        let dying = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || mortal(accesses, || _ = table.next(0)))
+        };
+        table.wake().call_ahead(0);
+        kill_sleepers();
+        let death = dying.join().expect("its death was caught");
+        table.bury(0);
+        table.wake().sleep(1, None, || {
+            table.post(0);
+            assert_eq!(table.wake().awake(2), 2, "the other one is woken");
+            true
+        });
+        death == Err(Death::Struck)
+    });
+}
+
 /// Parent: as `Desk::lose_queued`. The task may be queued still, and no other worker is there.
 fn lose_queued(table: &Table) {
     if table.slots[0].lose_queued().is_some() {

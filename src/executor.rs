@@ -94,9 +94,10 @@ impl Executor {
     /// Archives a value into shared memory, once, to be passed to any number of tasks.
     ///
     /// Counts the bytes first, then writes them straight into the mapping: one copy, no buffer.
-    /// Slices of numbers of 8 MiB and more are copied by up to four threads, one for each core,
-    /// which live as long as that takes; with [`Backend::Sequential`] by the caller alone. Large
-    /// arguments of tasks are, too, and the memory of large arrays is made ready so.
+    /// Slices of numbers of 32 MiB and more are copied past the processor's caches, by up to four
+    /// threads, one for each core, which stay until the executor ends; with
+    /// [`Backend::Sequential`] by the caller alone. Large arguments of tasks are, too, and the
+    /// memory of arrays of 8 MiB and more is made ready so.
     ///
     /// Near the end of a slice of 4 MiB and more a worker is woken, and looks for a task for up to
     /// 0.3 ms, so that one which comes at once need not wait for that. Where none comes, that is

@@ -349,7 +349,7 @@ fn any_part_of_the_control_segment_may_be_overwritten() {
 #[test]
 fn any_word_of_the_head_and_of_a_seat_may_be_overwritten() {
     check("spoil", &["budget", "parent_bytes", "closing", "tail", "head", "sleeping", "searching"]);
-    check("spoil", &["given", "napping", "serving"]);
+    check("spoil", &["given", "napping", "serving", "ahead", "called 0", "called 1"]);
     check("spoil", &["waiting", "round", "rung", "park", "held_bytes", "finished", "releases"]);
 }
 

@@ -185,7 +185,8 @@ impl Table {
         self.gate.open();
         for (index, slot) in self.slots.iter().enumerate() {
             if slot.is_queued() {
-                self.push(index);
+                self.ring().push(index as u32).expect("twice as many cells as slots");
+                self.wake().notify();
             }
         }
         self.wake().wake_all();

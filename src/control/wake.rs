@@ -48,7 +48,8 @@ pub(crate) struct Bed {
 /// Who was there when work was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// A worker that searches, or has taken the work by now. None was woken.
+    /// A worker that searches, or was called and looks, or has taken the work by now. None was
+    /// woken.
     Awake,
     /// One that slept, and is on its way.
     Woken(Roused),
@@ -98,7 +99,7 @@ impl<'c> Wake<'c> {
         if self.anyone_sleeps() && is_taken() {
             return Notice::Awake;
         }
-        let roused = self.wake_any(|_| ());
+        let roused = self.wake_any();
         roused.map_or(Notice::Nobody, Notice::Woken)
     }
 
@@ -133,11 +134,11 @@ impl<'c> Wake<'c> {
 
     /// Wakes one sleeper, never one that was woken already. False: nobody sleeps.
     pub(crate) fn wake_one(&self) -> bool {
-        self.wake_any(|_| ()).is_some()
+        self.wake_any().is_some()
     }
 
-    /// As [`Wake::wake_one`]. Says whom before that one is woken.
-    fn wake_any(&self, tell: impl Fn(u32)) -> Option<Roused> {
+    /// As [`Wake::wake_one`].
+    fn wake_any(&self) -> Option<Roused> {
         for (word, bed) in self.beds.iter().enumerate() {
             let mut sleeping = bed.sleeping.load(Ordering::Relaxed);
             while sleeping != 0 {
@@ -147,7 +148,6 @@ impl<'c> Wake<'c> {
                 let seat = word * 64 + bit.trailing_zeros() as usize;
                 // Only a worker gone wild sets a bit without a seat.
                 if before & bit != 0 && seat < self.seats.len() {
-                    tell(seat as u32);
                     return Some(self.shake(seat));
                 }
                 sleeping = before & !bit;

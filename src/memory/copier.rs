@@ -37,17 +37,24 @@ impl Copier {
     ///
     /// If that `is_last`, and long, a worker is called before the end for what comes next.
     pub(crate) fn copy(&self, source: &[u8], target: &mut [u8], is_last: bool) {
+        assert_eq!(source.len(), target.len());
         let is_long = source.len() >= CALLED_BYTES_MIN;
         let pays = |ahead: &&Arc<Control>| is_last && is_long && ahead.wake().pays_to_call();
         let ahead = self.ahead.as_ref().filter(pays);
-        if source.len() >= LARGE_BYTES {
+        let is_large = source.len() >= LARGE_BYTES;
+        if is_large && self.crew.has_others() {
             return copy_together(&self.crew, ahead, source, target);
         }
         let at = if ahead.is_some() { source.len() - LAST_BYTES } else { source.len() };
-        target[..at].copy_from_slice(&source[..at]);
+        let ((head, last), (new_head, new_last)) = (source.split_at(at), target.split_at_mut(at));
+        let copy = |source: &[u8], target: &mut [u8]| match is_large {
+            true => copy_non_temporal(source, target),
+            false => target.copy_from_slice(source),
+        };
+        copy(head, new_head);
         if let Some(ahead) = ahead {
             ahead.wake().call_ahead(present_core());
-            target[at..].copy_from_slice(&source[at..]);
+            copy(last, new_last);
         }
     }
 }
@@ -55,7 +62,8 @@ impl Copier {
 /// Copies by several threads, past the caches.
 ///
 /// The first one besides the calling thread that finds nothing more to do calls the worker: then
-/// that comes to its core, which it leaves, and no other is woken for it.
+/// that comes to its core, which it leaves, and no other is woken for it. If none has come in time,
+/// the calling thread calls at the end.
 fn copy_together(crew: &Crew, ahead: Option<&Arc<Control>>, source: &[u8], target: &mut [u8]) {
     let pieces = Mutex::new(source.chunks(PIECE_BYTES).zip(target.chunks_mut(PIECE_BYTES)));
     let next = |left: usize| {

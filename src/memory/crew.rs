@@ -28,7 +28,7 @@ impl Crew {
     /// As many threads as are worth it on so many cores.
     pub(crate) fn on(cores: u32) -> Self {
         let threads = (cores as usize).clamp(1, THREADS_MAX);
-        Self { threads, board: Some(Arc::default()) }
+        Self { threads, board: (threads > 1).then(Arc::default) }
     }
 
     /// Calls `work` with all parts of `target`, in any order, and where each begins: at multiples
@@ -53,6 +53,11 @@ impl Crew {
             }
         };
         self.run_by(threads, fill, &fill, None);
+    }
+
+    /// Tells whether there are others than the calling thread.
+    pub(super) fn has_others(&self) -> bool {
+        self.board.is_some()
     }
 
     /// How many threads so many bytes are worth.

@@ -25,6 +25,9 @@ const WAKING_MOST: Duration = Duration::from_micros(120);
 /// row.
 const IN_A_ROW_TICKS: u64 = 20 * TICKS_A_US;
 
+/// How long a worker that was called may take to come before another is woken.
+const CALLED_MOST: Duration = Duration::from_millis(1);
+
 /// How long a caller sleeps through the ends of short tasks, at least and at most, and how many for
 /// each worker must be queued then, so that none runs out of them meanwhile; where the table has no
 /// room for so many, half of it.
@@ -147,10 +150,23 @@ impl Desk {
         {
             return Some(outcome);
         }
+        self.wait_asleep(index, generation, deadline)
+    }
+
+    fn wait_asleep(
+        &self,
+        index: u32,
+        generation: u32,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        // Who was called may never come: he was stopped, or a worker gone wild has named him.
+        let mut doubts = self.control().wake().relies(index);
         loop {
             let slot = &self.control().slots()[index as usize];
             let mark = slot.wait_mark(generation);
-            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let most = doubts.then_some(CALLED_MOST);
+            let timeout = left.into_iter().chain(most).min();
             if let Ok(word) = mark
                 && !self.has_ended(index, generation)
                 && timeout != Some(Duration::ZERO)
@@ -160,6 +176,12 @@ impl Desk {
                 self.sleep_on(slot, word, timeout);
                 step!(parent "join.woken");
                 learn(|habits| habits.slept(start));
+            }
+            if std::mem::take(&mut doubts)
+                && self.phase(index, generation) == Phase::Queued
+                && self.control().wake().rely_no_more(index)
+            {
+                self.control().wake().wake_one();
             }
             if let Some(outcome) = self.try_outcome(index, generation) {
                 return Some(outcome);
@@ -311,7 +333,7 @@ impl Desk {
         }
         let wake = self.control().wake();
         wake.end_nap();
-        if wake.anyone_searches() || wake.anyone_is_called() {
+        if wake.anyone_searches() | wake.rely_no_more(index) {
             wake.wake_one();
         }
     }

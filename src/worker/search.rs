@@ -24,7 +24,7 @@ pub(super) struct Search {
     has_woken: bool,
     /// The same, of any task since it last looked for one or slept.
     has_woken_any: bool,
-    /// It was called for the latest task, and more may come at once.
+    /// The latest task may be one that a worker was called for, and more may come at once.
     pub(super) expects_more: bool,
     /// How long it slept before that task, in ticks.
     pub(super) slept: Option<u64>,

@@ -54,6 +54,7 @@ pub struct Segment {
 }
 
 /// Where the parts lie: header with the cursors of loops, seats, ring cells, slots.
+pub const CALLED: usize = 48;
 pub const TAIL: usize = 128;
 pub const HEAD: usize = 256;
 pub const BEDS: usize = 384;
@@ -100,6 +101,11 @@ impl Segment {
         }
     }
 
+    /// Names a worker as one that was called for the next task.
+    fn name(&self, seat: u64) {
+        self.word(CALLED).store(1 << 63 | seat << 32, Ordering::SeqCst);
+    }
+
     /// Overwrites what `what` names. `value` is 0 for zeros, 1 for ones, else a seed.
     pub fn spoil(&self, what: &str, value: u64) {
         let mut dice = Dice::new(value);
@@ -115,6 +121,9 @@ impl Segment {
             "budget" => (16, 8),
             "parent_bytes" => (24, 8),
             "closing" => (32, 4),
+            "ahead" => (CALLED - 8, 28),
+            "called 0" => return self.name(0),
+            "called 1" => return self.name(1),
             "tail" => (TAIL, 8),
             "head" => (HEAD, 8),
             "given" => (HEAD + 8, 8),

@@ -7,6 +7,7 @@ use loom::thread;
 use super::{MANY, SOME, Table, check};
 use crate::control::slot::Ending;
 use crate::sync::Arc;
+use crate::sys::futex_wake;
 
 #[test]
 fn no_work_is_left_with_everybody_asleep() {
@@ -84,9 +85,9 @@ fn who_is_called_ahead_takes_what_is_pushed_while_it_comes() {
     });
 }
 
-/// Once it has come it may have another task, and no push relies on it: the other one is woken.
+/// One task is all that it takes: for a second one, or when it has found one, another is woken.
 #[test]
-fn who_was_called_ahead_is_not_relied_on_when_it_has_come() {
+fn who_was_called_ahead_is_relied_on_for_one_task_alone() {
     check(MANY, || {
         let table = Table::new(2, 2);
         let worker = {
@@ -129,6 +130,55 @@ fn who_was_called_ahead_sees_to_the_task_that_relies_on_it() {
             table.post(0);
             other.join().expect("producer");
             assert!(worker.join().expect("worker").is_some());
+            assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
+            true
+        });
+    });
+}
+
+/// It was named when it had woken up by itself and seen nothing, and a push relied on it while it
+/// slept, or ran a task of its own.
+#[test]
+fn no_task_relies_on_one_who_did_not_hear_its_call() {
+    let strays: [(usize, fn(&Table)); 2] = [
+        (MANY, |table| _ = futex_wake(&table.seats[0].pillow.park, 1)),
+        (SOME, |table| table.wake().wake_all()),
+    ];
+    for (preemptions, stray) in strays {
+        check(preemptions, move || {
+            let table = Table::new(1, 1);
+            let [worker, stray] = [(|table| table.work(0)) as fn(&Table), stray].map(|body| {
+                let table = Arc::clone(&table);
+                thread::spawn(move || body(&table))
+            });
+            table.wake().call_ahead(0);
+            table.post(0);
+            assert_eq!(table.join(0), Ending::Done);
+            table.close();
+            stray.join().expect("another wake-up");
+            worker.join().expect("worker");
+        });
+    }
+}
+
+/// The same, where it wakes up for another's task, which takes long.
+#[test]
+fn no_task_relies_on_one_who_took_another_before_it_heard_its_call() {
+    check(MANY, || {
+        let table = Table::new(2, 2);
+        let worker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.next(0))
+        };
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.post(1))
+        };
+        table.wake().call_ahead(0);
+        other.join().expect("producer");
+        assert_eq!(worker.join().expect("worker"), Some(1));
+        table.wake().sleep(1, None, || {
+            table.post(0);
             assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
             true
         });

@@ -128,7 +128,7 @@ fn who_is_called_ahead_is_relied_on_by_one_push() {
     assert!(!wake.has_come(1), "it was not called");
     assert!(wake.has_come(0));
     assert!(wake.answer_call(0, Some(0)), "this is what relies on it");
-    assert!(!wake.has_come(0) && !wake.anyone_is_called());
+    assert!(!wake.has_come(0) && !wake.relies(0));
 }
 
 #[test]
@@ -165,7 +165,23 @@ fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_some
     call();
     assert!(matches!(push(5), Notice::Woken(Roused { seat: 0, .. })));
     wake.wake_all();
-    assert!(!wake.anyone_is_called() && !wake.has_come(0));
+    assert!(!wake.relies(5) && !wake.has_come(0));
+}
+
+/// One who was called may have been stopped, or a worker gone wild may have named it.
+#[test]
+fn a_task_that_relies_on_one_who_was_called_may_do_so_no_more() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    wake.sleep(0, None, || {
+        wake.call_ahead(present_core());
+        false
+    });
+    assert!(!wake.relies(5) && !wake.rely_no_more(5));
+    wake.notify_of(Some(5), || false);
+    assert!(!wake.relies(6) && !wake.rely_no_more(6), "another does");
+    assert!(wake.relies(5) && wake.rely_no_more(5) && !wake.relies(5));
+    assert!(!wake.answer_call(0, Some(5)), "it looks after others when it comes");
 }
 
 /// Waking it took no time, since it came to the core of who called.

@@ -46,6 +46,10 @@ fn with_seat(state: u64, seat: u32) -> u64 {
     state | u64::from(seat) << SEAT_SHIFT
 }
 
+fn is_relied_on(called: u64, index: u32) -> bool {
+    called & RELIED != 0 && called as u32 == index
+}
+
 impl Wake<'_> {
     /// Producer: tells whether a call is worth while. Asked before each.
     pub(crate) fn pays_to_call(&self) -> bool {
@@ -58,32 +62,62 @@ impl Wake<'_> {
     /// Producer: calls a worker for what will be pushed in a moment, from the core `core`. One that
     /// searches goes on, or one that was called; else a sleeper is woken.
     pub(crate) fn call_ahead(&self, core: u32) {
-        let Ahead { until, .. } = self.ahead;
         self.ahead.core.store(core, Ordering::Relaxed);
-        until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+        self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
         step!(parent "ahead.until");
-        if self.anyone_searches() || self.anyone_is_called() {
+        if self.anyone_searches() || self.ahead.called.load(Ordering::Relaxed) != 0 {
             return;
         }
         let far = if core == present_core() { 0 } else { FAR };
-        let state = |seat| with_seat(CALLED | far, seat);
-        let swap = |from, to| {
-            // If somebody else was called meanwhile, this one comes all the same, and searches.
-            let _ = self.swap_called(from, to);
-            step!(parent "ahead.called");
-        };
-        // Before it is woken: it may come in the middle of the call, on the core of who calls.
-        match self.wake_any(|seat| swap(0, state(seat))) {
-            Some(Roused { seat, may_be_far }) => {
-                swap(state(seat), state(seat) | if may_be_far { FAR } else { 0 });
+        match self.call_any(CALLED | far) {
+            // A model takes the same ways each time.
+            Some(Roused { seat, may_be_far: true }) if !cfg!(loom) && far == 0 => {
+                let _ = self.swap_called(with_seat(CALLED, seat), with_seat(CALLED | FAR, seat));
             }
-            None => until.store(0, Ordering::Relaxed),
+            Some(_) => {}
+            None => self.ahead.until.store(0, Ordering::Relaxed),
         }
     }
 
-    /// Producer: tells whether one was called that has not found anything yet.
-    pub(crate) fn anyone_is_called(&self) -> bool {
-        self.ahead.called.load(Ordering::Relaxed) != 0
+    /// Calls one of the sleepers, if nobody else is called.
+    fn call_any(&self, state: u64) -> Option<Roused> {
+        for (word, bed) in self.beds.iter().enumerate() {
+            let mut sleeping = bed.sleeping.load(Ordering::Relaxed);
+            while sleeping != 0 {
+                let bit = sleeping & sleeping.wrapping_neg();
+                let seat = word * 64 + bit.trailing_zeros() as usize;
+                sleeping &= !bit;
+                // Only a worker gone wild sets a bit without a seat.
+                if seat >= self.seats.len() {
+                    continue;
+                }
+                // PAIRS named: whoever finds its bit taken by this also finds itself named.
+                self.swap_called(0, with_seat(state, seat as u32)).ok()?;
+                step!(parent "ahead.called");
+                if bed.sleeping.fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
+                    step!(parent "ahead.bit");
+                    return Some(self.shake(seat));
+                }
+                self.take_call_back(seat as u32);
+            }
+        }
+        None
+    }
+
+    /// It wakes up by itself, or somebody else has woken it, and it may never see that it is named.
+    fn take_call_back(&self, seat: u32) {
+        let mut called = self.ahead.called.load(Ordering::Relaxed);
+        while called != 0 && seat_of(called) == seat && called & HERE == 0 {
+            match self.swap_called(called, 0) {
+                Ok(_) => {
+                    if called & RELIED != 0 {
+                        self.notify();
+                    }
+                    return;
+                }
+                Err(latest) => called = latest,
+            }
+        }
     }
 
     /// Producer: relies on the one who was called, for the task of this index, if no other does.
@@ -105,9 +139,22 @@ impl Wake<'_> {
         None
     }
 
+    /// Producer: the task of this index does not rely on the one who was called any more. True: it
+    /// did until now, and who was called may never come.
+    pub(crate) fn rely_no_more(&self, index: u32) -> bool {
+        let called = self.ahead.called.load(Ordering::Relaxed);
+        is_relied_on(called, index) && self.swap_called(called, 0).is_ok()
+    }
+
+    /// Producer: tells whether the task of this index relies on one who was called.
+    pub(crate) fn relies(&self, index: u32) -> bool {
+        is_relied_on(self.ahead.called.load(Ordering::Relaxed), index)
+    }
+
     /// Worker: tells whether a call was for it, and that it has come.
     pub(crate) fn has_come(&self, seat: usize) -> bool {
         let called = self.ahead.called.load(Ordering::Relaxed);
+        // PAIRS named.
         let is_mine = called != 0 && seat_of(called) as usize == seat;
         if is_mine && called & CALLED != 0 {
             // Else a push relies on it by now.
@@ -129,7 +176,8 @@ impl Wake<'_> {
             match self.swap_called(called, 0) {
                 Ok(_) => {
                     step!(worker "ahead.answered");
-                    return called & CALLED != 0 || found == Some(called as u32);
+                    return called & CALLED != 0
+                        || found.is_some_and(|index| is_relied_on(called, index));
                 }
                 Err(latest) => called = latest,
             }

@@ -10,6 +10,7 @@ use std::ptr;
 use std::thread::{self, JoinHandle};
 
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, lock};
+use crate::sys::{allowed_cores, keep_to};
 
 /// What a helper does when the work that it helped with no longer needs it.
 pub(in crate::memory) type Parting = Box<dyn FnOnce() + Send>;
@@ -18,8 +19,10 @@ pub(in crate::memory) type Parting = Box<dyn FnOnce() + Send>;
 const STACK_BYTES: usize = 256 << 10;
 
 /// Work that may be helped with, and who helps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Board {
+    /// Where helpers run: a thread that posts work may be kept to a core of its own. Empty: there.
+    cores: Vec<usize>,
     state: Mutex<State>,
     /// Something was posted, or the helpers are dismissed.
     posted: Condvar,
@@ -54,6 +57,14 @@ struct Help(*const (dyn Fn() + Sync));
 
 // SAFETY: what it points to may be called from any thread.
 unsafe impl Send for Help {}
+
+impl Default for Board {
+    fn default() -> Self {
+        let cores = allowed_cores().unwrap_or_default();
+        let (state, posted, left) = <(Mutex<State>, Condvar, Condvar)>::default();
+        Self { cores, state, posted, left }
+    }
+}
 
 impl Board {
     /// Runs `own` here and meanwhile `help` in as many other threads, if they come in time.
@@ -91,7 +102,7 @@ impl Board {
         };
         self.posted.notify_all();
         for helper in helpers {
-            // It panics with nothing: the panics of others' work are caught.
+            // All panics are caught.
             let _ = helper.join();
         }
     }
@@ -128,6 +139,10 @@ impl Board {
 
     /// What a helper does all its life.
     fn help(&self) {
+        if allowed_cores().is_ok_and(|cores| cores != self.cores) && !self.cores.is_empty() {
+            // Where it cannot be moved, it helps where it is.
+            let _ = keep_to(&self.cores);
+        }
         let mut state = lock(&self.state);
         while !state.is_closed {
             let Some(work) = state.works.iter_mut().find(|work| work.places > 0) else {
@@ -143,7 +158,8 @@ impl Board {
             let parting = lock(&self.state).leave(id, end.err());
             self.left.notify_all();
             if let Some(parting) = parting {
-                parting();
+                // As with work, a panic is told, and no reason not to help with the next.
+                let _ = panic::catch_unwind(AssertUnwindSafe(parting));
             }
             state = lock(&self.state);
         }
@@ -242,6 +258,25 @@ mod tests {
             let seen = lock(&seen);
             assert!((1..=3).contains(&seen.len()), "{seen:?}");
             assert!(!seen.contains(&thread::current().id()));
+        });
+    }
+
+    /// The first large copy came from a thread that is kept to one core, and so were all who helped
+    /// from then on, whoever copied.
+    #[test]
+    #[cfg(not(miri))]
+    fn helpers_run_where_the_board_was_made_and_not_where_work_was_posted() {
+        let all = allowed_cores().expect("there are some");
+        on_board(|board| {
+            let (tell, told) = channel();
+            let tell = Mutex::new(tell);
+            let end = || lock(&tell).send(allowed_cores()).expect("it is waited for");
+            let run = || {
+                keep_to(&all[..1]).expect("it is allowed");
+                run_helped(board, None, end);
+            };
+            thread::scope(|scope| scope.spawn(run).join()).expect("it ends well");
+            assert_eq!(next(&told).expect("there are some"), all);
         });
     }
 

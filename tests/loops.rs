@@ -365,10 +365,13 @@ fn loops_leave_no_memory_behind() {
     let x = executor.array_from(&uneven(50_000)).unwrap();
     let mut y = executor.array::<f64>(50_000).unwrap();
     let mut held = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..1000 {
         executor.fill_chunks((&mut y, &x), 100, axpy, (2.0,)).unwrap();
         executor.map_reduce(&y, sum, |a, b| a + b).unwrap();
         held.push(executor.stats().held_bytes);
     }
-    assert_eq!(held[100], held[299], "{held:?}");
+    // A heap may come by a page late: when a worker first holds several results at once. One block
+    // that stays in each loop would be 14 pages and more.
+    let (early, late) = (held[100], held[999]);
+    assert!(late <= early + 4 * 4096, "{early} bytes, then {late}");
 }

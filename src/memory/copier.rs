@@ -86,7 +86,7 @@ fn copy_together(crew: &Crew, ahead: Option<&Arc<Control>>, source: &[u8], targe
         let (ahead, core) = (Arc::clone(ahead), Arc::clone(&core));
         Box::new(move || ahead.wake().call_ahead(core.load(Ordering::Relaxed)))
     };
-    crew.run(own, &help, ahead.map(call));
+    crew.run(usize::MAX, own, &help, ahead.map(call));
 }
 
 #[cfg(all(test, not(loom)))]
@@ -130,6 +130,7 @@ mod tests {
             false
         });
     }
+
     #[test]
     #[cfg_attr(miri, ignore = "copies a lot")]
     fn a_worker_is_called_once_for_a_copy_by_several_threads() {

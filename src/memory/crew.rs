@@ -52,7 +52,7 @@ impl Crew {
                 work(index * len, part);
             }
         };
-        self.run_by(threads, fill, &fill, None);
+        self.run(threads, fill, &fill, None);
     }
 
     /// Tells whether there are others than the calling thread.
@@ -65,28 +65,20 @@ impl Crew {
         self.threads.min(bytes / PART_BYTES_MIN)
     }
 
-    /// Runs `own` in this thread, and `help` in the others that come before that has ended.
+    /// Runs `own` in this thread, and `help` in others that come before that has ended, in
+    /// `threads` of them all at most.
     ///
     /// Whoever has helped, or this thread if nobody has, calls `parting` at the end of the work.
     /// This thread waits for nobody who does.
     pub(super) fn run(
-        &self,
-        own: impl FnOnce(),
-        help: &(dyn Fn() + Sync),
-        parting: Option<Parting>,
-    ) {
-        self.run_by(self.threads, own, help, parting);
-    }
-
-    fn run_by(
         &self,
         threads: usize,
         own: impl FnOnce(),
         help: &(dyn Fn() + Sync),
         parting: Option<Parting>,
     ) {
-        if let Some(board) = self.board.as_ref().filter(|_| threads > 1) {
-            return board.run(threads - 1, own, help, parting);
+        if let Some(board) = &self.board {
+            return board.run(threads.min(self.threads) - 1, own, help, parting);
         }
         own();
         if let Some(parting) = parting {

@@ -333,7 +333,8 @@ impl Desk {
         }
         let wake = self.control().wake();
         wake.end_nap();
-        if wake.anyone_searches() | wake.rely_no_more(index) {
+        let relied = wake.rely_no_more(index);
+        if relied || wake.anyone_searches() {
             wake.wake_one();
         }
     }

@@ -51,6 +51,14 @@ enum Rest {
     TooLong,
 }
 
+impl Rest {
+    /// Tells whether the worker was woken for tasks that others took first. One that was called is
+    /// to look for what is to come, whatever they took while it slept.
+    fn was_in_vain(&self, has_front_moved: bool, is_called: bool) -> bool {
+        matches!(self, Self::Slept) && has_front_moved && !is_called
+    }
+}
+
 impl Worker {
     /// Waits for a queued task, or for a reason to leave.
     pub(super) fn next(&mut self) -> Next {
@@ -127,7 +135,7 @@ impl Worker {
             }
             is_called = self.control.wake().has_come(self.seat);
             is_spare = match rest {
-                Rest::Slept if self.reader.front() != front && !is_called => {
+                _ if rest.was_in_vain(self.reader.front() != front, is_called) => {
                     pace.came_in_vain(self.search.slept.unwrap_or(0));
                     true
                 }
@@ -301,4 +309,23 @@ fn look<T>(ticks_most: u64, mut find: impl FnMut() -> Option<T>) -> Option<T> {
         }
     }
     None
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A worker that was called ahead did not look at all if others had taken tasks while it slept.
+    #[test]
+    fn a_worker_that_was_called_is_not_spare_whatever_others_took_while_it_slept() {
+        for (rest, has_front_moved, is_called, expected) in [
+            (Rest::Slept, true, false, true),
+            (Rest::Slept, true, true, false),
+            (Rest::Slept, false, false, false),
+            (Rest::Napped, true, false, false),
+            (Rest::None, true, false, false),
+        ] {
+            assert_eq!(rest.was_in_vain(has_front_moved, is_called), expected);
+        }
+    }
 }

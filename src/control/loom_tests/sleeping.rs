@@ -85,80 +85,64 @@ fn who_is_called_ahead_takes_what_is_pushed_while_it_comes() {
     });
 }
 
-/// One task is all that it takes: for a second one, or when it has found one, another is woken.
+/// Calls one of two workers that sleep, and posts two tasks. It takes one and does not come back:
+/// whoever had which, the other one is woken, which sleeps as long as this goes on.
+fn call_one_of_two(post: impl Fn(&Arc<Table>)) {
+    let table = Table::new(2, 2);
+    let worker = {
+        let table = Arc::clone(&table);
+        thread::spawn(move || table.next(0))
+    };
+    while table.wake().awake(2) == 2 {
+        thread::yield_now();
+    }
+    table.wake().sleep(1, None, || {
+        table.wake().call_ahead(0);
+        post(&table);
+        assert!(worker.join().expect("worker").is_some());
+        assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
+        true
+    });
+}
+
 #[test]
 fn who_was_called_ahead_is_relied_on_for_one_task_alone() {
-    check(MANY, || {
-        let table = Table::new(2, 2);
-        let worker = {
-            let table = Arc::clone(&table);
-            // It does not come back for a second one.
-            thread::spawn(move || table.next(0))
-        };
-        while table.wake().awake(2) == 2 {
-            thread::yield_now();
-        }
-        // The other one sleeps as long as this goes on.
-        table.wake().sleep(1, None, || {
-            table.wake().call_ahead(0);
-            (0..2).for_each(|index| table.post(index));
-            assert!(worker.join().expect("worker").is_some());
-            assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
-            true
-        });
-    });
+    check(MANY, || call_one_of_two(|table| (0..2).for_each(|index| table.post(index))));
 }
 
 /// Of two producers one relies on it, and what it finds may be the other's task.
 #[test]
 fn who_was_called_ahead_sees_to_the_task_that_relies_on_it() {
-    check(MANY, || {
-        let table = Table::new(2, 2);
-        let worker = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || table.next(0))
+    let post_both = |table: &Arc<Table>| {
+        let other = {
+            let table = Arc::clone(table);
+            thread::spawn(move || table.post(1))
         };
-        while table.wake().awake(2) == 2 {
-            thread::yield_now();
-        }
-        table.wake().sleep(1, None, || {
-            table.wake().call_ahead(0);
-            let other = {
-                let table = Arc::clone(&table);
-                thread::spawn(move || table.post(1))
-            };
-            table.post(0);
-            other.join().expect("producer");
-            assert!(worker.join().expect("worker").is_some());
-            assert_eq!(table.wake().awake(2), 2, "a task is left, and one who sleeps");
-            true
-        });
-    });
+        table.post(0);
+        other.join().expect("producer");
+    };
+    check(MANY, move || call_one_of_two(post_both));
 }
 
 /// It was named when it had woken up by itself and seen nothing, and a push relied on it while it
 /// slept, or ran a task of its own.
 #[test]
 fn no_task_relies_on_one_who_did_not_hear_its_call() {
-    let strays: [(usize, fn(&Table)); 2] = [
-        (MANY, |table| _ = futex_wake(&table.seats[0].pillow.park, 1)),
-        (SOME, |table| table.wake().wake_all()),
-    ];
-    for (preemptions, stray) in strays {
-        check(preemptions, move || {
-            let table = Table::new(1, 1);
-            let [worker, stray] = [(|table| table.work(0)) as fn(&Table), stray].map(|body| {
-                let table = Arc::clone(&table);
-                thread::spawn(move || body(&table))
-            });
-            table.wake().call_ahead(0);
-            table.post(0);
-            assert_eq!(table.join(0), Ending::Done);
-            table.close();
-            stray.join().expect("another wake-up");
-            worker.join().expect("worker");
+    fn call_while(wake_up: fn(&Table)) {
+        let table = Table::new(1, 1);
+        let [worker, other] = [|table: &Table| table.work(0), wake_up].map(|body| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || body(&table))
         });
+        table.wake().call_ahead(0);
+        table.post(0);
+        assert_eq!(table.join(0), Ending::Done);
+        table.close();
+        other.join().expect("another wake-up");
+        worker.join().expect("worker");
     }
+    check(MANY, || call_while(|table| _ = futex_wake(&table.seats[0].pillow.park, 1)));
+    check(SOME, || call_while(|table| table.wake().wake_all()));
 }
 
 /// The same, where it wakes up for another's task, which takes long.

@@ -48,9 +48,10 @@ pub(crate) struct Bed {
 /// Who was there when work was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// A worker that searches, or was called and looks, or has taken the work by now. None was
-    /// woken.
+    /// A worker that searches, or has taken the work by now. None was woken.
     Awake,
+    /// One that was called ahead, and looks.
+    Called,
     /// One that slept, and is on its way.
     Woken(Roused),
     /// All are at work, or there are none.
@@ -63,6 +64,8 @@ pub(crate) struct Roused {
     pub(crate) seat: u32,
     /// That took long: it may be on another core than who woke it.
     pub(crate) may_be_far: bool,
+    /// A call ahead has woken it, a while ago.
+    pub(crate) was_called: bool,
 }
 
 /// The protocol, over words that lie elsewhere.
@@ -267,7 +270,7 @@ impl<'c> Wake<'c> {
         let took = ticks().saturating_sub(start);
         calling.store(0, Ordering::Relaxed);
         step!(both "shake.woken");
-        Roused { seat: seat as u32, may_be_far: took > FAR_TICKS }
+        Roused { seat: seat as u32, may_be_far: took > FAR_TICKS, was_called: false }
     }
 
     /// Tells whether a worker that was woken is on another core: that took long, and it fell asleep

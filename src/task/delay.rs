@@ -3,14 +3,20 @@
 use crate::control::Tries;
 use crate::sys::{TICKS_A_US, ticks};
 
-/// The longest delay, by the processor's clock. Waking a worker takes the caller 2 to 5 us on its
-/// own core and 6 to 30 where a host is asked for another one; a delay in vain costs no more.
-const MOST_TICKS: u64 = 4 * TICKS_A_US;
+/// The longest delay for a worker that is at work, by the processor's clock. Waking another takes
+/// the caller 2 to 5 µs on its own core and 6 to 40 where a host is asked for another one; a delay
+/// in vain costs no more.
+const BUSY_TICKS: u64 = 4 * TICKS_A_US;
+/// For one that was called ahead, and comes from its sleep to memory that it has not seen: it takes
+/// 4 to 10 µs for its first task, and up to 30 if it is not there yet. The caller has copied for
+/// 100 µs at least before.
+const CALLED_TICKS: u64 = 24 * TICKS_A_US;
 /// Pauses between two looks at the task.
 const PAUSES: u32 = 8;
-/// Delays may take so many ticks in a row, and one part in so many of the time in the long run:
-/// among tasks that keep coming, a worker that is woken in vain learns to nap, which costs nothing.
-const SPENT_MOST: u64 = 2 * MOST_TICKS;
+/// So many of the longest delays may come in a row, and in the long run delays take one part in so
+/// many of the time: among tasks that keep coming, a worker that is woken in vain learns to nap,
+/// which costs nothing.
+const IN_A_ROW: u64 = 2;
 const SHARE: u64 = 32;
 
 /// What a caller has learned about wake-ups that were not needed.
@@ -18,8 +24,9 @@ const SHARE: u64 = 32;
 /// Of two short tasks that are submitted at once, the first one's worker is at work when the second
 /// comes, and done with both before another could wake up. So whoever is about to wake one lets
 /// those that are awake have a moment, if that has been enough lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Delay {
+    most: u64,
     /// How many ticks of delays have not been earned back, and since when that counts.
     spent: u64,
     spent_at: u64,
@@ -27,13 +34,28 @@ pub(super) struct Delay {
 }
 
 impl Delay {
+    /// For a worker that is at work.
+    pub(super) fn for_busy() -> Self {
+        Self::of(BUSY_TICKS)
+    }
+
+    /// For one that was called ahead.
+    pub(super) fn for_called() -> Self {
+        Self::of(CALLED_TICKS)
+    }
+
+    fn of(most: u64) -> Self {
+        Self { most, spent: 0, spent_at: 0, tries: Tries::default() }
+    }
+
     /// Waits for a moment, if that pays, until the task is taken.
     pub(super) fn until(&mut self, is_taken: impl Fn() -> bool) -> bool {
         let start = ticks();
         if !self.pays(start) {
             return false;
         }
-        let has_time = || ticks().wrapping_sub(start) < MOST_TICKS;
+        let most = self.most;
+        let has_time = || ticks().wrapping_sub(start) < most;
         // One look at least: this thread may have been put aside for all of the time.
         let taken = loop {
             for _ in 0..PAUSES {
@@ -52,7 +74,7 @@ impl Delay {
     fn pays(&mut self, now: u64) -> bool {
         let earned = now.saturating_sub(self.spent_at) / SHARE;
         (self.spent, self.spent_at) = (self.spent.saturating_sub(earned), now);
-        self.spent < SPENT_MOST && self.tries.pays()
+        self.spent < IN_A_ROW * self.most && self.tries.pays()
     }
 
     /// A delay of so many ticks has ended.
@@ -66,22 +88,26 @@ impl Delay {
 mod tests {
     use super::*;
 
+    const MOST: u64 = 100;
+    const SPENT_MOST: u64 = IN_A_ROW * MOST;
+
     #[test]
     fn a_wake_up_is_delayed_until_the_task_is_taken_or_for_a_moment() {
-        let mut delay = Delay::default();
-        assert!(delay.until(|| true) && !delay.until(|| false));
+        for mut delay in [Delay::for_busy(), Delay::for_called()] {
+            assert!(delay.until(|| true) && !delay.until(|| false));
+        }
     }
 
     #[test]
     fn wake_ups_are_delayed_less_often_while_that_is_in_vain() {
         // Time enough between them.
         let mut delays = {
-            let (mut delay, mut now) = (Delay::default(), 0);
+            let (mut delay, mut now) = (Delay::of(MOST), 0);
             move |taken: bool| {
                 now += SHARE * SPENT_MOST;
                 let pays = delay.pays(now);
                 if pays {
-                    delay.note(taken, MOST_TICKS);
+                    delay.note(taken, MOST);
                 }
                 pays
             }
@@ -95,7 +121,7 @@ mod tests {
 
     #[test]
     fn delays_take_a_small_part_of_the_time() {
-        let (mut delay, mut now) = (Delay::default(), 1000 * SPENT_MOST);
+        let (mut delay, mut now) = (Delay::of(MOST), 1000 * SPENT_MOST);
         let step = SPENT_MOST / 8;
         let mut count = 0;
         for _ in 0..1000 {

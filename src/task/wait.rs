@@ -55,8 +55,9 @@ struct Habits {
     gather: Gather,
     /// For one whose worker had to be woken.
     waking: Spin,
-    /// Before a worker is woken.
-    delay: Delay,
+    /// Before a worker is woken while another is at work, or was called.
+    busy: Delay,
+    called: Delay,
     /// When it last waited asleep, in ticks.
     slept_until: Option<u64>,
     /// How often in a row it slept for a short time only.
@@ -72,7 +73,8 @@ impl Habits {
             patience: Patience::default(),
             gather: Gather::default(),
             waking: Spin::all_or_nothing(WAKING_MOST),
-            delay: Delay::default(),
+            busy: Delay::for_busy(),
+            called: Delay::for_called(),
             slept_until: None,
             short_sleeps: 0,
             doze: DOZE_LEAST,
@@ -259,15 +261,20 @@ impl Desk {
         self.try_outcome(index, generation)
     }
 
-    /// Waits for a moment, where a sleeping worker is about to be woken, for one that is awake to
-    /// take the task. False: none has, or that is not worth trying.
+    /// Waits for a moment, where a sleeping worker is about to be woken, for one that is awake, or
+    /// was called for the task before, to take the task. False: none has, or that is not worth
+    /// trying.
     #[cold]
-    pub(super) fn is_soon_taken(&self, index: u32, generation: u32) -> bool {
+    pub(super) fn is_soon_taken(&self, index: u32, generation: u32, is_called: bool) -> bool {
         if !self.has_worker_and_idle_core() {
             return false;
         }
         let is_taken = || self.phase(index, generation) != Phase::Queued;
-        learn(|habits| habits.delay.until(is_taken)).unwrap_or(false)
+        let delayed = learn(|Habits { busy, called, .. }| {
+            let delay = if is_called { called } else { busy };
+            delay.until(is_taken)
+        });
+        delayed.unwrap_or(false)
     }
 
     /// Sleeps for a moment without asking to be woken, where short tasks queue up: to be woken for

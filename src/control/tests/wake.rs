@@ -109,16 +109,18 @@ fn who_is_called_ahead_is_relied_on_by_one_push() {
     let control = Control::on_heap(1, 2);
     let wake = control.wake();
     let push = |index| wake.notify_of(Some(index), || false);
-    let is_woken = |notice| matches!(notice, Notice::Woken(Roused { seat: 0, .. }));
+    let is_called =
+        |notice| matches!(notice, Notice::Woken(Roused { seat: 0, was_called: true, .. }));
     wake.sleep(0, None, || {
         wake.sleep(1, None, || {
             wake.call_ahead(present_core());
             assert_eq!(wake.awake(2), 1, "one is called");
             wake.call_ahead(present_core());
             assert_eq!(wake.awake(2), 1, "and nobody else");
-            assert!(is_woken(push(0)), "it is on its way");
+            assert!(is_called(push(0)), "it is on its way");
             assert_eq!(wake.awake(2), 1, "nobody else was woken");
-            assert!(matches!(push(1), Notice::Woken(Roused { seat: 1, .. })));
+            let other = push(1);
+            assert!(matches!(other, Notice::Woken(Roused { seat: 1, was_called: false, .. })));
             assert_eq!(wake.awake(2), 2);
             assert_eq!(push(2), Notice::Nobody);
             false
@@ -154,7 +156,7 @@ fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_some
         assert!(wake.has_come(0));
         if let Some(index) = relied {
             assert_eq!(wake.notify(), Notice::Nobody, "this is not about a task");
-            assert_eq!(push(index), Notice::Awake, "it is awake, and looks");
+            assert_eq!(push(index), Notice::Called, "it is awake, and looks");
             assert!(wake.has_come(0), "it is to answer");
         }
         assert_eq!(wake.answer_call(0, found), are_others_seen_to, "{found:?} {relied:?}");
@@ -193,7 +195,7 @@ fn who_is_called_ahead_for_another_core_may_be_far_from_it() {
         wake.call_ahead(u32::MAX);
         false
     });
-    let far = Notice::Woken(Roused { seat: 0, may_be_far: true });
+    let far = Notice::Woken(Roused { seat: 0, may_be_far: true, was_called: true });
     assert_eq!(wake.notify_of(Some(0), || false), far);
 }
 
@@ -249,7 +251,7 @@ fn a_worker_is_far_if_waking_it_took_long_and_it_slept_on_another_core() {
     let control = Control::on_heap(1, 1);
     let wake = control.wake();
     let sleep = || wake.sleep(0, Some(Duration::from_millis(1)), || false);
-    let is_far = |seat, may_be_far| wake.is_far(Roused { seat, may_be_far });
+    let is_far = |seat, may_be_far| wake.is_far(Roused { seat, may_be_far, was_called: false });
     let cores = allowed_cores().expect("there are some");
     for &slept_on in cores.iter().take(2) {
         on_core(slept_on, sleep);

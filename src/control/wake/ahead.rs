@@ -71,7 +71,7 @@ impl Wake<'_> {
         let far = if core == present_core() { 0 } else { FAR };
         match self.call_any(CALLED | far) {
             // A model takes the same ways each time.
-            Some(Roused { seat, may_be_far: true }) if !cfg!(loom) && far == 0 => {
+            Some(Roused { seat, may_be_far: true, .. }) if !cfg!(loom) && far == 0 => {
                 let _ = self.swap_called(with_seat(CALLED, seat), with_seat(CALLED | FAR, seat));
             }
             Some(_) => {}
@@ -129,9 +129,10 @@ impl Wake<'_> {
             // PAIRS early: either this comes first, and the worker looks at the ring afterwards, or
             // the worker does, and this fails.
             match self.swap_called(called, relied) {
-                Ok(_) if called & HERE != 0 => return Some(Notice::Awake),
+                Ok(_) if called & HERE != 0 => return Some(Notice::Called),
                 Ok(_) => {
-                    return Some(Notice::Woken(Roused { seat, may_be_far: called & FAR != 0 }));
+                    let may_be_far = called & FAR != 0;
+                    return Some(Notice::Woken(Roused { seat, may_be_far, was_called: true }));
                 }
                 Err(latest) => called = latest,
             }

@@ -53,6 +53,12 @@ impl Ledger {
         Some(generation_of(seen))
     }
 
+    /// The first of the idle slots that lie in a row before this one, of so many at most. A hint.
+    pub(super) fn first_idle_before(&self, index: usize, most: usize) -> usize {
+        let is_idle = |word: &&AtomicU64| word.load(Ordering::Relaxed) & STATE == IDLE;
+        index - self.0[..index].iter().rev().take(most).take_while(is_idle).count()
+    }
+
     /// The caller has taken the slot, and gives it back as it was.
     pub(super) fn put_back(&self, index: usize, generation: u32) {
         // PAIRS slot-free.
@@ -283,6 +289,19 @@ mod tests {
         let generation = post(&ledger, Weight::Lean, false);
         assert!(ledger.keep_from_abandoning(0, generation) && !ledger.abandon(0, generation));
         assert_eq!(ledger.collect_plain(0, generation), Some(false));
+    }
+
+    #[test]
+    fn idle_slots_in_a_row_end_at_one_in_use_or_after_so_many() {
+        let ledger = Ledger::new(8);
+        assert_eq!(ledger.take(2), Some(0));
+        for (index, most, expected) in
+            [(0, 8, 0), (1, 8, 0), (2, 8, 0), (3, 8, 3), (8, 8, 3), (8, 2, 6), (8, 0, 8)]
+        {
+            assert_eq!(ledger.first_idle_before(index, most), expected, "{index} {most}");
+        }
+        ledger.put_back(2, 0);
+        assert_eq!(ledger.first_idle_before(8, 8), 0);
     }
 
     #[test]

@@ -10,18 +10,27 @@ const MENDS_MAX: u32 = 64;
 /// No slot has this index.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// What is known of the worker that the latest task waits for, beside the slot if it had to be
+/// woken: waking it took long; it was called ahead; its seat.
+const FAR: u64 = 1 << 32;
+const CALLED: u64 = 1 << 33;
+const SEAT_SHIFT: u32 = 34;
+
 impl Desk {
     /// Makes a queued slot known to the workers.
     pub(super) fn push(&self, index: u32, generation: u32) {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }
-        let is_taken = || !self.is_latest_woken() && self.is_soon_taken(index, generation);
+        let latest = self.woken.load(Ordering::Relaxed);
+        let is_called = latest & CALLED != 0;
+        // One that was woken just before takes its time.
+        let may_be_soon = is_called || latest as u32 == NOBODY;
+        let is_taken = || may_be_soon && self.is_soon_taken(index, generation, is_called);
         let notice = self.control.wake().notify_of(Some(index), is_taken);
         let woken = match notice {
-            Notice::Woken(Roused { seat, may_be_far }) => {
-                u64::from(seat) << 33 | u64::from(may_be_far) << 32 | u64::from(index)
-            }
+            Notice::Woken(roused) => with_slot(roused, index),
+            Notice::Called => CALLED | u64::from(NOBODY),
             Notice::Awake | Notice::Nobody => NOBODY.into(),
         };
         if self.woken.load(Ordering::Relaxed) != woken {
@@ -37,13 +46,9 @@ impl Desk {
     /// task was pushed since. A hint.
     pub(crate) fn woken_for(&self, index: u32) -> Option<Roused> {
         let woken = self.woken.load(Ordering::Relaxed);
-        let roused = Roused { seat: (woken >> 33) as u32, may_be_far: woken >> 32 & 1 != 0 };
+        let (may_be_far, was_called) = (woken & FAR != 0, woken & CALLED != 0);
+        let roused = Roused { seat: (woken >> SEAT_SHIFT) as u32, may_be_far, was_called };
         (woken as u32 == index).then_some(roused)
-    }
-
-    /// Tells whether a worker had to be woken for the latest task, and may be on its way. A hint.
-    fn is_latest_woken(&self) -> bool {
-        self.woken.load(Ordering::Relaxed) as u32 != NOBODY
     }
 
     /// Tells whether a task waits in the slot for a worker.
@@ -96,4 +101,10 @@ impl Desk {
     pub(crate) fn is_spoiled(&self) -> bool {
         self.spoiled.load(Ordering::SeqCst)
     }
+}
+
+fn with_slot(Roused { seat, may_be_far, was_called }: Roused, index: u32) -> u64 {
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags = flag(may_be_far, FAR) | flag(was_called, CALLED);
+    u64::from(seat) << SEAT_SHIFT | flags | u64::from(index)
 }

@@ -14,6 +14,8 @@ const FAR_BEHIND: u64 = 4 * AHEAD as u64;
 /// How many slots a submitter that may sleep looks at before it asks how long the queue is. Tasks
 /// end nearly in the order in which they were submitted.
 const LOOK: usize = 64;
+/// How many slots a joiner goes back at most: as many as a table has that nobody has sized.
+const BACK_MOST: usize = 1024;
 
 impl Desk {
     /// Finds a free slot; finished tasks whose handles have not asked make room.
@@ -122,13 +124,15 @@ impl Desk {
         if at < count { at } else { (at - count).min(count - 1) }
     }
 
-    /// Uses the latest slot again if it is free by now: who submits and joins in turns stays with
-    /// memory that is warm in both processes' caches.
+    /// Uses the latest slots again that are free by now: who joins what it has submitted before it
+    /// submits more stays with memory that is warm in both processes' caches, or at least mapped. A
+    /// page that neither has touched yet takes the caller some 15 µs, and then the worker 3.
     pub(super) fn step_back(&self, index: u32) {
         let index = index as usize;
         if self.cursor.load(Ordering::Relaxed) == self.after(index, 1) {
+            let first = self.ledger.first_idle_before(index, BACK_MOST);
             // Another thread may have gone on meanwhile. It is a hint.
-            self.cursor.store(index, Ordering::Relaxed);
+            self.cursor.store(first, Ordering::Relaxed);
         }
     }
 

@@ -163,6 +163,23 @@ mod tests {
         }
     }
 
+    /// Bursts of two tasks crept through the table by one slot each, and every eighth touched a
+    /// page that the caller had to ask the kernel for, and then the worker, for 20 µs together.
+    #[test]
+    fn who_joins_all_tasks_before_it_submits_more_uses_the_same_slots_again() {
+        let mut game = Game::new();
+        for tasks in [1, 2, 3, 4, 2, 1] {
+            (0..tasks).for_each(|_| game.submit());
+            let slots: Vec<u32> = game.handles.iter().map(|&(index, _)| index).collect();
+            assert_eq!(slots, (0..tasks).collect::<Vec<u32>>());
+            (0..tasks).for_each(|_| game.work(0, true));
+            for (index, generation) in game.handles.drain(..) {
+                assert!(game.desk.try_outcome(index, generation).is_some());
+            }
+        }
+        game.end();
+    }
+
     /// The joining thread slept on such a slot, and no death woke it; nor the future.
     #[test]
     fn a_kept_outcome_is_found_though_a_worker_says_that_the_task_goes_on() {

@@ -167,6 +167,8 @@ impl Worker {
                 // A producer may have relied on the search; several may have, and one task is all
                 // that this worker takes.
                 Searched::InVain if !self.control.ring().is_empty() => return Rest::None,
+                // PAIRS heard: so may a call.
+                Searched::InVain if self.control.wake().expects().is_some() => return Rest::None,
                 Searched::InVain | Searched::No => {}
             }
         }

@@ -133,6 +133,26 @@ fn who_is_called_ahead_is_relied_on_by_one_push() {
     assert!(!wake.has_come(0) && !wake.relies(0));
 }
 
+/// A call that came while a worker was looking for the last time was left to that one, which slept.
+#[test]
+fn who_searches_hears_a_call_however_soon_that_search_ends() {
+    let control = Control::on_heap(1, 2);
+    let wake = control.wake();
+    let [here, elsewhere] = [present_core(), u32::MAX];
+    wake.sleep(1, None, || {
+        for (core, is_heard) in [(elsewhere, true), (here, false)] {
+            assert!(wake.search(0, 1));
+            wake.call_ahead(core);
+            assert_eq!(wake.awake(2), 1, "the search goes on, and nobody else is called");
+            wake.found(0);
+            assert_eq!(wake.expects().is_some(), is_heard, "on another core than the caller's");
+        }
+        wake.call_ahead(elsewhere);
+        assert_eq!(wake.awake(2), 2, "the search has ended");
+        false
+    });
+}
+
 #[test]
 fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_something() {
     let control = Control::on_heap(1, 1);

@@ -7,7 +7,7 @@
 
 use super::super::tries::Tries;
 use super::{Notice, Roused, Wake};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
@@ -65,6 +65,8 @@ impl Wake<'_> {
         self.ahead.core.store(core, Ordering::Relaxed);
         self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
         step!(parent "ahead.until");
+        // PAIRS heard: either this sees that the search has ended, or who searched sees the call.
+        fence(Ordering::SeqCst);
         if self.anyone_searches() || self.ahead.called.load(Ordering::Relaxed) != 0 {
             return;
         }

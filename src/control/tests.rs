@@ -2,6 +2,7 @@
 //!
 //! `tools/miri.sh` runs these under Miri where it is installed, `loom_tests.rs` models them.
 
+mod ahead;
 mod ring;
 mod slot;
 mod wake;

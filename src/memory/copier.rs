@@ -8,8 +8,8 @@ use crate::sys::{copy_non_temporal, present_core};
 
 /// What is left of a copy by one thread when a worker is called.
 const LAST_BYTES: usize = 1 << 20;
-/// Shorter copies are over before a worker comes, and one that was awake may still be so.
-pub(super) const CALLED_BYTES_MIN: usize = 2 << 20;
+/// During shorter copies a worker that was awake mostly stays so.
+pub(super) const CALLED_BYTES_MIN: usize = 1 << 20;
 /// From here on several threads copy, and past the caches: those of a few cores hold less.
 const LARGE_BYTES: usize = 32 << 20;
 /// What one of several threads copies at a time.

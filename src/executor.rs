@@ -100,7 +100,7 @@ impl Executor {
     /// memory of arrays of 8 MiB and more is made ready so.
     ///
     /// Near the end of a slice of 1 MiB and more a worker is woken, and looks for a task for up to
-    /// 0.3 ms, so that one which comes at once need not wait for that. Where none comes, that is
+    /// 0.5 ms, so that one which comes at once need not wait for that. Where none comes, that is
     /// done less and less often.
     ///
     /// # Errors

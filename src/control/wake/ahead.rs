@@ -12,7 +12,7 @@ use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
-const CALLED_TICKS: u64 = 300 * TICKS_A_US;
+const CALLED_TICKS: u64 = 500 * TICKS_A_US;
 
 /// What `called` says, beside a seat and an index: its worker was called, or a push relies on it.
 const CALLED: u64 = 1 << 63;

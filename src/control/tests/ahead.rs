@@ -76,7 +76,7 @@ fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_some
         (None, None, true),
     ] {
         call();
-        assert!(wake.has_come(0));
+        assert!(wake.has_come(0) && wake.has_called());
         if let Some(index) = relied {
             assert_eq!(wake.notify(), Notice::Nobody, "this is not about a task");
             assert_eq!(push(index), Notice::Called, "it is awake, and looks");
@@ -85,6 +85,8 @@ fn who_is_called_ahead_is_relied_on_when_it_looks_but_not_when_it_has_found_some
         assert_eq!(wake.answer_call(0, found), are_others_seen_to, "{found:?} {relied:?}");
         assert_eq!(push(7), Notice::Nobody, "it looks no more");
         assert!(!wake.answer_call(0, found), "once is enough");
+        wake.was_called(found.is_none());
+        assert!(!wake.has_called());
     }
     // A death: whoever relied on it is seen to otherwise.
     call();

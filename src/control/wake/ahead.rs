@@ -154,6 +154,11 @@ impl Wake<'_> {
         is_relied_on(self.ahead.called.load(Ordering::Relaxed), index)
     }
 
+    /// Producer: tells whether a call was made of which it is not known yet what came of it.
+    pub(crate) fn has_called(&self) -> bool {
+        self.ahead.until.load(Ordering::Relaxed) != 0
+    }
+
     /// Worker: tells whether a call was for it, and that it has come.
     pub(crate) fn has_come(&self, seat: usize) -> bool {
         let called = self.ahead.called.load(Ordering::Relaxed);

@@ -26,7 +26,11 @@ impl Desk {
         let is_called = latest & CALLED != 0;
         // One that was woken just before takes its time.
         let may_be_soon = is_called || latest as u32 == NOBODY;
-        let is_taken = || may_be_soon && self.is_soon_taken(index, generation, is_called);
+        let is_taken = || {
+            // One who was called may have been so quick that this could not rely on it.
+            self.control.wake().has_called() && self.phase(index, generation) != Phase::Queued
+                || may_be_soon && self.is_soon_taken(index, generation, is_called)
+        };
         let notice = self.control.wake().notify_of(Some(index), is_taken);
         let woken = match notice {
             Notice::Woken(roused) => with_slot(roused, index),

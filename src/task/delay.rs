@@ -8,8 +8,8 @@ use crate::sys::{TICKS_A_US, ticks};
 /// in vain costs no more.
 const BUSY_TICKS: u64 = 4 * TICKS_A_US;
 /// For one that was called ahead, and comes from its sleep to memory that it has not seen: it takes
-/// 4 to 10 µs for its first task, and up to 30 if it is not there yet. The caller has copied for
-/// 100 µs at least before.
+/// 4 to 10 µs for its first task, and up to 30 if it is not there yet. The caller has copied 1 MiB
+/// at least before, which takes about as long.
 const CALLED_TICKS: u64 = 24 * TICKS_A_US;
 /// Pauses between two looks at the task.
 const PAUSES: u32 = 8;

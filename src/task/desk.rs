@@ -64,8 +64,8 @@ pub(crate) struct Desk {
     workers: AtomicU32,
     /// How many workers have left because they had nothing to do.
     vacant: AtomicU32,
-    /// The slot that was pushed last, if a worker had to be woken for it, and from bit 32 on what
-    /// is known of that one.
+    /// The slot that was pushed last, if a worker had to be woken for it, else `NOBODY`, and from
+    /// bit 32 on what is known of who was woken or called.
     woken: AtomicU64,
     /// How many threads sleep on a slot, or are about to.
     pub(super) sleepers: AtomicU32,

@@ -18,7 +18,7 @@ const SEAT_SHIFT: u32 = 34;
 
 impl Desk {
     /// Makes a queued slot known to the workers.
-    pub(super) fn push(&self, index: u32, generation: u32) {
+    pub(in crate::task) fn push(&self, index: u32, generation: u32) {
         if self.control.ring().push(index).is_err() && !self.mend_ring() {
             self.spoil();
         }

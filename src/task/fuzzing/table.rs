@@ -180,6 +180,32 @@ mod tests {
         game.end();
     }
 
+    /// Who was called had the task before the push could rely on that, and another was woken.
+    #[test]
+    fn nobody_is_woken_for_a_task_that_one_who_was_called_has_taken() {
+        let mut game = Game::new();
+        let control = Arc::clone(&game.control);
+        let wake = control.wake();
+        wake.sleep(0, None, || {
+            wake.call_ahead(u32::MAX);
+            false
+        });
+        assert!(wake.has_come(0) && wake.answer_call(0, None));
+        wake.sleep(1, None, || {
+            game.submit();
+            assert_eq!(wake.awake(SEATS), SEATS, "the task is not taken");
+            false
+        });
+        game.work(0, false);
+        let (index, generation) = game.handles[0];
+        wake.sleep(1, None, || {
+            game.desk.push(index, generation);
+            assert_eq!(wake.awake(SEATS), SEATS - 1, "it sleeps on");
+            true
+        });
+        game.end();
+    }
+
     /// The joining thread slept on such a slot, and no death woke it; nor the future.
     #[test]
     fn a_kept_outcome_is_found_though_a_worker_says_that_the_task_goes_on() {

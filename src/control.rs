@@ -13,7 +13,6 @@ mod release;
 mod ring;
 mod slot;
 mod spin;
-mod tries;
 mod wake;
 
 #[cfg(all(test, loom))]
@@ -34,5 +33,4 @@ pub(crate) use slot::{
     SPAN_MAX, Slot, Span,
 };
 pub(crate) use spin::Spin;
-pub(crate) use tries::Tries;
 pub(crate) use wake::{Nap, Notice, Roused};

@@ -19,6 +19,7 @@ mod options;
 mod outcome;
 mod param;
 mod patience;
+mod tries;
 mod wait;
 
 pub use argument::Argument;

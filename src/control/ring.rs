@@ -111,6 +111,11 @@ impl<'c> Ring<'c> {
         self.front_from(head, &mut self.steps_max()).map_or(head, |(front, _)| front)
     }
 
+    /// About how many ids were put in so far. It jumps as [`Ring::popped`].
+    pub(crate) fn pushed(&self) -> u64 {
+        self.popped().wrapping_add(self.backlog())
+    }
+
     /// About how many ids are in the ring.
     pub(crate) fn backlog(&self) -> u64 {
         let front = self.front_from(self.head(), &mut self.steps_max());

@@ -7,6 +7,7 @@
 //! depends on them.
 
 mod ahead;
+mod habit;
 mod nap;
 mod whereabouts;
 
@@ -102,8 +103,11 @@ impl<'c> Wake<'c> {
         if self.anyone_sleeps() && is_taken() {
             return Notice::Awake;
         }
-        let roused = self.wake_any();
-        roused.map_or(Notice::Nobody, Notice::Woken)
+        let Some(roused) = self.wake_any() else { return Notice::Nobody };
+        if index.is_some() {
+            self.has_woken();
+        }
+        Notice::Woken(roused)
     }
 
     /// Producer: tells whether a worker is awake and looking for work.

@@ -39,9 +39,17 @@ impl Copier {
     /// If that `is_last`, and long, a worker is called before the end for what comes next.
     pub(crate) fn copy(&self, source: &[u8], target: &mut [u8], is_last: bool) {
         assert_eq!(source.len(), target.len());
-        let is_long = source.len() >= CALLED_BYTES_MIN;
-        let pays = |ahead: &&Arc<Control>| is_last && is_long && ahead.wake().pays_to_call();
-        let ahead = self.ahead.as_ref().filter(pays);
+        let asks = is_last && source.len() >= CALLED_BYTES_MIN;
+        let ahead = self.ahead.as_ref().filter(|_| asks);
+        let pays = |ahead: &&Arc<Control>| ahead.wake().pays_to_call(ahead.ring().pushed());
+        let called = ahead.filter(pays);
+        self.copy_and_call(called, source, target);
+        if let (Some(ahead), None) = (ahead, called) {
+            ahead.wake().has_left_out();
+        }
+    }
+
+    fn copy_and_call(&self, ahead: Option<&Arc<Control>>, source: &[u8], target: &mut [u8]) {
         let is_large = source.len() >= LARGE_BYTES;
         if is_large && self.crew.has_others() {
             return copy_together(&self.crew, ahead, source, target);

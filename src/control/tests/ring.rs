@@ -34,11 +34,14 @@ impl Twin {
 fn check(cells: usize, laps: usize, steps: &[i32]) {
     let twin = Twin::new(cells, laps);
     let (mut queue, mut id) = (VecDeque::new(), 0);
+    let mut pushed = (cells * laps) as u64;
     for &step in steps {
         for _ in 0..step {
             id += 1;
             let room = queue.len() < cells;
             assert_eq!(twin.ring().backlog(), queue.len() as u64);
+            assert_eq!(twin.ring().pushed(), pushed);
+            pushed += u64::from(room);
             assert_eq!(twin.ring().push(id), if room { Ok(()) } else { Err(Full) });
             queue.extend(room.then_some(id));
         }

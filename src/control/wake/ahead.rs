@@ -5,7 +5,7 @@
 //! gives up, one push takes it for one that it has woken. No other does: of several tasks that come
 //! at once each finds its worker, and whoever has the first need not wake one for the next.
 
-use super::super::tries::Tries;
+use super::habit::{Habit, Turn};
 use super::{Notice, Roused, Wake};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
@@ -33,9 +33,9 @@ pub(crate) struct Ahead {
     called: AtomicU64,
     /// The core of who will push.
     core: AtomicU32,
-    /// How many calls in a row were in vain, and how many were left out since: [`Tries`].
-    vain: AtomicU32,
-    left_out: AtomicU32,
+    habit: Habit,
+    /// Until when a call would be heard that was left out, by the processor's clock; 0: none was.
+    unheard: AtomicU64,
 }
 
 fn seat_of(called: u64) -> u32 {
@@ -51,19 +51,36 @@ fn is_relied_on(called: u64, index: u32) -> bool {
 }
 
 impl Wake<'_> {
-    /// Producer: tells whether a call is worth while. Asked before each.
-    pub(crate) fn pays_to_call(&self) -> bool {
-        let mut tries = self.tries();
-        let pays = tries.pays();
-        self.ahead.left_out.store(tries.left_out, Ordering::Relaxed);
-        pays
+    /// Producer: tells whether to call during a copy, before which `pushed` tasks were pushed.
+    ///
+    /// Where a call is expected to pay during one of the next, who searches goes on meanwhile.
+    pub(crate) fn pays_to_call(&self, pushed: u64) -> bool {
+        self.ahead.unheard.store(0, Ordering::Relaxed);
+        let turn = self.ahead.habit.turn(pushed);
+        if turn == Turn::Later && self.anyone_searches() {
+            self.have_heard(present_core());
+        }
+        turn == Turn::Now
+    }
+
+    /// Producer: a copy has ended during which it did not call.
+    pub(crate) fn has_left_out(&self) {
+        self.ahead.unheard.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+    }
+
+    /// Producer: it had to wake somebody for a task. A call that it has left out just before would
+    /// not have been in vain.
+    pub(super) fn has_woken(&self) {
+        if left_until(&self.ahead.unheard).is_some() {
+            self.ahead.unheard.store(0, Ordering::Relaxed);
+            self.ahead.habit.would_have_paid();
+        }
     }
 
     /// Producer: calls a worker for what will be pushed in a moment, from the core `core`. One that
     /// searches goes on, or one that was called; else a sleeper is woken.
     pub(crate) fn call_ahead(&self, core: u32) {
-        self.ahead.core.store(core, Ordering::Relaxed);
-        self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+        self.have_heard(core);
         step!(parent "ahead.until");
         // PAIRS heard: either this sees that the search has ended, or who searched sees the call.
         fence(Ordering::SeqCst);
@@ -79,6 +96,12 @@ impl Wake<'_> {
             Some(_) => {}
             None => self.ahead.until.store(0, Ordering::Relaxed),
         }
+    }
+
+    /// Has who searches go on for what will be pushed from the core `core`.
+    fn have_heard(&self, core: u32) {
+        self.ahead.core.store(core, Ordering::Relaxed);
+        self.ahead.until.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
     }
 
     /// Calls one of the sleepers, if nobody else is called.
@@ -235,22 +258,21 @@ impl Wake<'_> {
 
     /// Worker: looked for what a call was for, in vain or not.
     pub(crate) fn was_called(&self, in_vain: bool) {
-        let mut tries = self.tries();
-        tries.note(in_vain);
-        self.ahead.vain.store(tries.vain, Ordering::Relaxed);
+        if in_vain {
+            self.ahead.habit.was_in_vain();
+        }
         self.ahead.until.store(0, Ordering::Relaxed);
-    }
-
-    fn tries(&self) -> Tries {
-        let read = |word: &AtomicU32| word.load(Ordering::Relaxed);
-        Tries { vain: read(&self.ahead.vain), left_out: read(&self.ahead.left_out) }
     }
 
     /// For how much longer a call is to be heard, in ticks.
     fn left(&self) -> Option<u64> {
-        let until = self.ahead.until.load(Ordering::Relaxed);
-        let left = if until == 0 { 0 } else { until.saturating_sub(ticks()) };
-        // A wild worker may have written any number.
-        (1..=CALLED_TICKS).contains(&left).then_some(left)
+        left_until(&self.ahead.until)
     }
+}
+
+fn left_until(until: &AtomicU64) -> Option<u64> {
+    let until = until.load(Ordering::Relaxed);
+    let left = if until == 0 { 0 } else { until.saturating_sub(ticks()) };
+    // A wild worker may have written any number.
+    (1..=CALLED_TICKS).contains(&left).then_some(left)
 }

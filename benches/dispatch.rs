@@ -86,7 +86,7 @@ fn round_trips(table: &mut Table) {
     let sleepy = executor(|builder| builder.spin(Duration::ZERO));
     let [mut one, mut two] = [Peer::start(), Peer::start()];
     let (rounds, calls, sleeps, idles, busies) =
-        if is_full() { (21, 10_000, 1500, 150, 500) } else { (2, 100, 20, 3, 10) };
+        if is_full() { (21, 10_000, 1500, 30, 500) } else { (2, 100, 20, 3, 10) };
 
     let awake = in_turns(
         rounds,
@@ -99,8 +99,9 @@ fn round_trips(table: &mut Table) {
     let names = ["spin", "spin 20 us then futex"];
     beside(table, "round trip, worker awake", &awake, &names, Floor::AtMost(0.5e-6));
 
+    // Short rounds: within a second the host leaves a core as it is, or takes its caches away.
     let idle = in_turns(
-        rounds,
+        5 * rounds,
         &mut [&mut || round(0, idles, IDLE, &mut || call(&usual)), &mut || {
             one.round(Mode::Futex, |trip| round(0, idles, IDLE, trip))
         }],

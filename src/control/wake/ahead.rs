@@ -31,11 +31,11 @@ pub(crate) struct Ahead {
     until: AtomicU64,
     /// Who was called and has not found anything yet, and the task that relies on it; 0: nobody.
     called: AtomicU64,
+    /// Until when a call would be heard that was left out, by the processor's clock; 0: none was.
+    unheard: AtomicU64,
     /// The core of who will push.
     core: AtomicU32,
     habit: Habit,
-    /// Until when a call would be heard that was left out, by the processor's clock; 0: none was.
-    unheard: AtomicU64,
 }
 
 fn seat_of(called: u64) -> u32 {

@@ -99,7 +99,7 @@ fn round_trips(table: &mut Table) {
     let names = ["spin", "spin 20 us then futex"];
     beside(table, "round trip, worker awake", &awake, &names, Floor::AtMost(0.5e-6));
 
-    // Short rounds: within a second the host leaves a core as it is, or takes its caches away.
+    // Short rounds, so that the host treats both alike: it may let cores cool down for a while.
     let idle = in_turns(
         5 * rounds,
         &mut [&mut || round(0, idles, IDLE, &mut || call(&usual)), &mut || {

@@ -13,6 +13,7 @@ mod release;
 mod ring;
 mod slot;
 mod spin;
+mod tries;
 mod wake;
 
 #[cfg(all(test, loom))]
@@ -33,4 +34,5 @@ pub(crate) use slot::{
     SPAN_MAX, Slot, Span,
 };
 pub(crate) use spin::Spin;
-pub(crate) use wake::{Nap, Notice, Roused};
+pub(crate) use tries::Tries;
+pub(crate) use wake::{Nap, Notice, Roused, Turn, Wake};

@@ -100,8 +100,8 @@ impl Executor {
     /// memory of arrays of 8 MiB and more is made ready so.
     ///
     /// Near the end of a slice of 1 MiB and more a worker is woken, and looks for a task for up to
-    /// 0.5 ms, so that one which comes at once need not wait for that. Which slice that is done for
-    /// is learned from the latest tasks: each, each second one, or none where no task comes.
+    /// 0.5 ms, so that one which comes at once need not wait for that. After the first that is done
+    /// where a task came last time: for each slice, for each second one, or for none.
     ///
     /// # Errors
     ///

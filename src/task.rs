@@ -19,7 +19,6 @@ mod options;
 mod outcome;
 mod param;
 mod patience;
-mod tries;
 mod wait;
 
 pub use argument::Argument;

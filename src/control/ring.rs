@@ -113,18 +113,22 @@ impl<'c> Ring<'c> {
 
     /// About how many ids were put in so far. It jumps as [`Ring::popped`].
     pub(crate) fn pushed(&self) -> u64 {
-        self.popped().wrapping_add(self.backlog())
+        self.popped_and_backlog().map_or(0, |(popped, backlog)| popped.wrapping_add(backlog))
     }
 
     /// About how many ids are in the ring.
     pub(crate) fn backlog(&self) -> u64 {
-        let front = self.front_from(self.head(), &mut self.steps_max());
-        let Some((front, _)) = front else { return 0 };
+        self.popped_and_backlog().map_or(0, |(_, backlog)| backlog)
+    }
+
+    /// `None`: the ring is garbled.
+    fn popped_and_backlog(&self) -> Option<(u64, u64)> {
+        let (front, _) = self.front_from(self.head(), &mut self.steps_max())?;
         // A hint: it is behind, and a wild worker may have written it.
         let hint = self.tail.load(Ordering::Relaxed).max(front);
         let is_pushed = |ahead: &u64| self.id_at(hint.wrapping_add(*ahead)).is_some();
         let ahead = (0..self.stride()).take_while(is_pushed).count() as u64;
-        (hint - front).saturating_add(ahead).min(self.cells.len() as u64)
+        Some((front, (hint - front).saturating_add(ahead).min(self.cells.len() as u64)))
     }
 
     /// How many ids the ring can hold.

@@ -12,6 +12,7 @@ mod nap;
 mod whereabouts;
 
 pub(crate) use ahead::Ahead;
+pub(crate) use habit::Turn;
 pub(crate) use nap::Nap;
 pub(crate) use whereabouts::Whereabouts;
 
@@ -105,7 +106,7 @@ impl<'c> Wake<'c> {
         }
         let Some(roused) = self.wake_any() else { return Notice::Nobody };
         if index.is_some() {
-            self.has_woken();
+            self.note_woken();
         }
         Notice::Woken(roused)
     }

@@ -2,7 +2,7 @@
 //! task that comes at once.
 
 use super::crew::{Crew, Parting};
-use crate::control::Control;
+use crate::control::{Control, Turn};
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
 use crate::sys::{copy_non_temporal, present_core};
 
@@ -41,30 +41,35 @@ impl Copier {
         assert_eq!(source.len(), target.len());
         let asks = is_last && source.len() >= CALLED_BYTES_MIN;
         let ahead = self.ahead.as_ref().filter(|_| asks);
-        let pays = |ahead: &&Arc<Control>| ahead.wake().pays_to_call(ahead.ring().pushed());
-        let called = ahead.filter(pays);
-        self.copy_and_call(called, source, target);
-        if let (Some(ahead), None) = (ahead, called) {
-            ahead.wake().has_left_out();
+        let turn = ahead.map(|ahead| ahead.wake().begin_copy(ahead.ring().pushed()));
+        if source.len() >= LARGE_BYTES && self.crew.has_others() {
+            let called = ahead.filter(|_| turn == Some(Turn::Now));
+            copy_together(&self.crew, called, source, target);
+        } else {
+            copy_alone(ahead.zip(turn), source, target);
+        }
+        if let (Some(ahead), Some(Turn::Later | Turn::Never)) = (ahead, turn) {
+            ahead.wake().note_left_out();
         }
     }
+}
 
-    fn copy_and_call(&self, ahead: Option<&Arc<Control>>, source: &[u8], target: &mut [u8]) {
-        let is_large = source.len() >= LARGE_BYTES;
-        if is_large && self.crew.has_others() {
-            return copy_together(&self.crew, ahead, source, target);
+fn copy_alone(ahead: Option<(&Arc<Control>, Turn)>, source: &[u8], target: &mut [u8]) {
+    let at = if ahead.is_some() { source.len() - LAST_BYTES } else { source.len() };
+    let ((head, last), (new_head, new_last)) = (source.split_at(at), target.split_at_mut(at));
+    let is_large = source.len() >= LARGE_BYTES;
+    let copy = |source: &[u8], target: &mut [u8]| match is_large {
+        true => copy_non_temporal(source, target),
+        false => target.copy_from_slice(source),
+    };
+    copy(head, new_head);
+    if let Some((ahead, turn)) = ahead {
+        match turn {
+            Turn::Now => ahead.wake().call_ahead(present_core()),
+            Turn::Later => ahead.wake().keep_awake(present_core()),
+            Turn::Never => {}
         }
-        let at = if ahead.is_some() { source.len() - LAST_BYTES } else { source.len() };
-        let ((head, last), (new_head, new_last)) = (source.split_at(at), target.split_at_mut(at));
-        let copy = |source: &[u8], target: &mut [u8]| match is_large {
-            true => copy_non_temporal(source, target),
-            false => target.copy_from_slice(source),
-        };
-        copy(head, new_head);
-        if let Some(ahead) = ahead {
-            ahead.wake().call_ahead(present_core());
-            copy(last, new_last);
-        }
+        copy(last, new_last);
     }
 }
 
@@ -104,18 +109,19 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_same_by_any_number_of_threads_and_whoever_is_called() {
-        let control = Arc::new(Control::on_heap(1, 2));
         let lens = [0, 1, CALLED_BYTES_MIN, (12 << 20) + 5, LARGE_BYTES, LARGE_BYTES + 5];
         for len in lens.into_iter().filter(|len| !cfg!(miri) || *len < LARGE_BYTES) {
             let source: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
             for threads in 1..=4 {
                 let crew = Crew::on(threads);
-                for ahead in [None, Some(&control)] {
-                    let copier = Copier::new(crew.clone(), ahead.cloned());
+                for calls in [false, true] {
                     for is_last in [false, true] {
+                        // A new one each time, which calls for its first copy.
+                        let ahead = calls.then(|| Arc::new(Control::on_heap(1, 2)));
+                        let copier = Copier::new(crew.clone(), ahead);
                         let mut target = vec![0; len];
                         copier.copy(&source, &mut target, is_last);
-                        assert!(target == source, "{len} by {threads} {ahead:?} {is_last}");
+                        assert!(target == source, "{len} by {threads} {calls} {is_last}");
                     }
                 }
                 crew.dismiss();
@@ -138,6 +144,35 @@ mod tests {
             assert_eq!(wake.awake(1), 1);
             false
         });
+    }
+
+    /// A copy without a call after which a task has to wake a worker teaches when to call next. The
+    /// task may come too late for that: another one may have this core for a while.
+    #[test]
+    fn a_worker_is_called_for_the_second_of_two_copies_if_a_task_came_after_two() {
+        let is_learned = |_: usize| {
+            let control = Arc::new(Control::on_heap(4, 1));
+            let copier = Copier::new(Crew::ALONE, Some(Arc::clone(&control)));
+            let (source, mut target) = (vec![1; CALLED_BYTES_MIN], vec![0; CALLED_BYTES_MIN]);
+            let wake = control.wake();
+            copier.copy(&source, &mut target, true);
+            wake.was_called(true);
+            copier.copy(&source, &mut target, true);
+            wake.sleep(0, None, || {
+                control.ring().push(0).expect("there is room");
+                wake.notify_of(Some(0), || false);
+                true
+            });
+            let mut calls = || {
+                wake.sleep(0, None, || {
+                    copier.copy(&source, &mut target, true);
+                    true
+                });
+                wake.has_come(0)
+            };
+            [calls(), calls()] == [false, true]
+        };
+        assert!((0..100).any(is_learned));
     }
 
     #[test]

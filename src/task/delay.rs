@@ -1,6 +1,6 @@
 //! How long a caller delays a wake-up: a worker that is awake may take the task before.
 
-use super::tries::Tries;
+use crate::control::Tries;
 use crate::sys::{TICKS_A_US, ticks};
 
 /// The longest delay for a worker that is at work, by the processor's clock. Waking another takes

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::pace::{NAP_MOST, Taken, are_too_many};
 use super::search::Search;
 use super::serve::Worker;
-use crate::control::Nap;
+use crate::control::{Nap, Wake};
 use crate::sync::Ordering;
 use crate::sys::{TICKS_A_US, ticks};
 
@@ -248,8 +248,7 @@ impl Worker {
         if found.is_none()
             && let Some(left) = wake.expects()
         {
-            found = look(left, || ring.pop_near(&mut self.reader));
-            wake.was_called(found.is_none());
+            found = look_while_called(wake, left, || ring.pop_near(&mut self.reader));
             self.search.expects_more = found.is_some();
         }
         let are_others_seen_to = wake.answer_call(self.seat, found);
@@ -266,8 +265,7 @@ impl Worker {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         let (search, reader) = (&mut self.search, &mut self.reader);
         let more = std::mem::take(&mut search.expects_more).then_some(MORE_TICKS);
-        let expects = || more.or_else(|| wake.expects());
-        let is_called = expects().is_some();
+        let is_called = more.is_some() || wake.expects().is_some();
         let keeps_waker = || wake.keeps_waker_aside(self.seat);
         let keeps_joiner = || self.control.header().joiner.is_here() == Some(true);
         if !(is_called || search.pays(keeps_waker, keeps_joiner))
@@ -281,12 +279,12 @@ impl Worker {
             found = search.spin.until(|| ring.pop_near(reader));
         }
         if found.is_none()
-            && let Some(left) = expects()
+            && let Some(left) = more.or_else(|| wake.expects())
         {
-            found = look(left, || ring.pop_near(reader));
-            if more.is_none() {
-                wake.was_called(found.is_none());
-            }
+            found = match more {
+                Some(_) => look(left, || ring.pop_near(reader)),
+                None => look_while_called(wake, left, || ring.pop_near(reader)),
+            };
             search.expects_more = found.is_some();
         }
         wake.found(self.seat);
@@ -297,6 +295,25 @@ impl Worker {
         }
         Searched::Found(index)
     }
+}
+
+/// Looks until something is found, or so many ticks have passed, and until when later calls asked.
+fn look_while_called<T>(
+    wake: Wake<'_>,
+    ticks_left: u64,
+    mut find: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let mut left = Some(ticks_left);
+    while let Some(ticks) = left {
+        let found = look(ticks, &mut find);
+        if found.is_some() {
+            wake.was_called(false);
+            return found;
+        }
+        left = wake.expects();
+    }
+    wake.was_called_in_vain();
+    None
 }
 
 /// Looks until something is found, or so many ticks have passed.

@@ -13,6 +13,8 @@ use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 /// How long workers look for what a call was for, by the processor's clock: longer than the rest of
 /// a copy takes, and waking up.
 const CALLED_TICKS: u64 = 500 * TICKS_A_US;
+/// After a copy without a call a task that comes within this would have found a worker there.
+const UNHEARD_TICKS: u64 = CALLED_TICKS / 2;
 
 /// What `called` says, beside a seat and an index: its worker was called, or a push relies on it.
 const CALLED: u64 = 1 << 63;
@@ -51,29 +53,32 @@ fn is_relied_on(called: u64, index: u32) -> bool {
 }
 
 impl Wake<'_> {
-    /// Producer: tells whether to call during a copy, before which `pushed` tasks were pushed.
-    ///
-    /// Where a call is expected to pay during one of the next, who searches goes on meanwhile.
-    pub(crate) fn pays_to_call(&self, pushed: u64) -> bool {
+    /// Producer: a copy begins, before which `pushed` tasks were pushed. Tells whether to call
+    /// during it.
+    pub(crate) fn begin_copy(&self, pushed: u64) -> Turn {
         self.ahead.unheard.store(0, Ordering::Relaxed);
-        let turn = self.ahead.habit.turn(pushed);
-        if turn == Turn::Later && self.anyone_searches() {
-            self.have_heard(present_core());
-        }
-        turn == Turn::Now
+        self.ahead.habit.turn(pushed)
     }
 
     /// Producer: a copy has ended during which it did not call.
-    pub(crate) fn has_left_out(&self) {
-        self.ahead.unheard.store(ticks().saturating_add(CALLED_TICKS), Ordering::Relaxed);
+    pub(crate) fn note_left_out(&self) {
+        self.ahead.unheard.store(ticks().saturating_add(UNHEARD_TICKS), Ordering::Relaxed);
     }
 
     /// Producer: it had to wake somebody for a task. A call that it has left out just before would
     /// not have been in vain.
-    pub(super) fn has_woken(&self) {
-        if left_until(&self.ahead.unheard).is_some() {
+    pub(super) fn note_woken(&self) {
+        let unheard = self.ahead.unheard.load(Ordering::Relaxed);
+        if left_until(unheard).is_some_and(|left| left <= UNHEARD_TICKS) {
             self.ahead.unheard.store(0, Ordering::Relaxed);
             self.ahead.habit.would_have_paid();
+        }
+    }
+
+    /// Producer: it will call during one of the next copies. Who searches goes on meanwhile.
+    pub(crate) fn keep_awake(&self, core: u32) {
+        if self.anyone_searches() {
+            self.have_heard(core);
         }
     }
 
@@ -258,20 +263,29 @@ impl Wake<'_> {
 
     /// Worker: looked for what a call was for, in vain or not.
     pub(crate) fn was_called(&self, in_vain: bool) {
-        if in_vain {
-            self.ahead.habit.was_in_vain();
-        }
+        self.ahead.habit.was_called(in_vain);
         self.ahead.until.store(0, Ordering::Relaxed);
+    }
+
+    /// Worker: has looked in vain for as long as a call was to be heard, unless there was another
+    /// one meanwhile.
+    pub(crate) fn was_called_in_vain(&self) {
+        let until = self.ahead.until.load(Ordering::Relaxed);
+        let is_over = until != 0 && left_until(until).is_none();
+        let zero =
+            || self.ahead.until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if is_over && zero().is_ok() {
+            self.ahead.habit.was_called(true);
+        }
     }
 
     /// For how much longer a call is to be heard, in ticks.
     fn left(&self) -> Option<u64> {
-        left_until(&self.ahead.until)
+        left_until(self.ahead.until.load(Ordering::Relaxed))
     }
 }
 
-fn left_until(until: &AtomicU64) -> Option<u64> {
-    let until = until.load(Ordering::Relaxed);
+fn left_until(until: u64) -> Option<u64> {
     let left = if until == 0 { 0 } else { until.saturating_sub(ticks()) };
     // A wild worker may have written any number.
     (1..=CALLED_TICKS).contains(&left).then_some(left)

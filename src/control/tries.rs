@@ -5,16 +5,16 @@ const VAIN_MOST: u32 = 4;
 
 /// What came of the latest tries.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tries {
+pub(crate) struct Tries {
     /// How many in a row were in vain.
-    pub(super) vain: u32,
+    pub(crate) vain: u32,
     /// How many were left out since the latest.
-    pub(super) left_out: u32,
+    pub(crate) left_out: u32,
 }
 
 impl Tries {
     /// Tells whether to try now. Asked before each try.
-    pub(super) fn pays(&mut self) -> bool {
+    pub(crate) fn pays(&mut self) -> bool {
         let left_out = self.left_out.saturating_add(1);
         let pays = left_out >> self.vain.min(VAIN_MOST) != 0;
         self.left_out = if pays { 0 } else { left_out };
@@ -22,7 +22,7 @@ impl Tries {
     }
 
     /// One was made.
-    pub(super) fn note(&mut self, in_vain: bool) {
+    pub(crate) fn note(&mut self, in_vain: bool) {
         self.vain = if in_vain { self.vain.saturating_add(1) } else { 0 };
     }
 }

@@ -170,7 +170,14 @@ mod tests {
                 });
                 wake.has_come(0)
             };
-            [calls(), calls()] == [false, true]
+            let called = [calls(), calls()];
+            // Of the next two the first keeps one awake that searches.
+            wake.was_called(false);
+            control.ring().push(1).expect("there is room");
+            assert!(!wake.has_called() && wake.search(0, 1));
+            copier.copy(&source, &mut target, true);
+            wake.found(0);
+            called == [false, true] && wake.has_called()
         };
         assert!((0..100).any(is_learned));
     }

@@ -248,7 +248,7 @@ impl Worker {
         if found.is_none()
             && let Some(left) = wake.expects()
         {
-            found = look_while_called(wake, left, || ring.pop_near(&mut self.reader));
+            found = look_as_called(wake, left, || ring.pop_near(&mut self.reader));
             self.search.expects_more = found.is_some();
         }
         let are_others_seen_to = wake.answer_call(self.seat, found);
@@ -283,7 +283,7 @@ impl Worker {
         {
             found = match more {
                 Some(_) => look(left, || ring.pop_near(reader)),
-                None => look_while_called(wake, left, || ring.pop_near(reader)),
+                None => look_as_called(wake, left, || ring.pop_near(reader)),
             };
             search.expects_more = found.is_some();
         }
@@ -297,23 +297,14 @@ impl Worker {
     }
 }
 
-/// Looks until something is found, or so many ticks have passed, and until when later calls asked.
-fn look_while_called<T>(
-    wake: Wake<'_>,
-    ticks_left: u64,
-    mut find: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    let mut left = Some(ticks_left);
-    while let Some(ticks) = left {
-        let found = look(ticks, &mut find);
-        if found.is_some() {
-            wake.was_called(false);
-            return found;
-        }
-        left = wake.expects();
+/// Looks for what a call is for, for so many ticks. A call that came meanwhile is heard afterwards.
+fn look_as_called<T>(wake: Wake<'_>, ticks: u64, find: impl FnMut() -> Option<T>) -> Option<T> {
+    let found = look(ticks, find);
+    match found {
+        Some(_) => wake.was_called(false),
+        None => wake.was_called_in_vain(),
     }
-    wake.was_called_in_vain();
-    None
+    found
 }
 
 /// Looks until something is found, or so many ticks have passed.

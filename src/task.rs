@@ -14,6 +14,7 @@ mod function;
 pub mod fuzzing;
 mod gather;
 mod guard;
+mod habits;
 mod handle;
 mod options;
 mod outcome;

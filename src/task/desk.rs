@@ -171,6 +171,10 @@ impl Desk {
         (1..self.cores).contains(&self.awake())
     }
 
+    pub(super) fn cores(&self) -> u32 {
+        self.cores
+    }
+
     fn awake(&self) -> u32 {
         let present = self.workers().saturating_sub(self.vacant.load(Ordering::Relaxed));
         self.control.wake().awake(present)

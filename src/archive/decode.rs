@@ -125,10 +125,14 @@ pub(crate) unsafe fn view<T: Archive>(bytes: &[u8]) -> &T::Archived {
 }
 
 /// Checks an archive and turns it into a value.
+#[inline]
 pub(crate) fn decode<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
-    if let Some(number) = number(bytes) {
-        return Ok(number);
-    }
+    number(bytes).map_or_else(|| decode_other(bytes, attached), Ok)
+}
+
+/// As [`decode`], of a value that is no number.
+#[inline(never)]
+fn decode_other<T: Returnable>(bytes: &[u8], attached: &[Arc<Lease>]) -> Result<T, BadResult> {
     let archived = expecting(attached, || access::<T>(bytes))?;
     let mut decoder = Decoder { pool: None, attached: attached.to_vec() };
     Ok(deserialize_using::<T, Decoder, BoxedError>(archived, &mut decoder)?)

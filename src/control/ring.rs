@@ -137,6 +137,8 @@ impl<'c> Ring<'c> {
     }
 
     /// Adds `id` (below 2^31) at the end.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
         let backoff = Backoff::new();
@@ -190,6 +192,8 @@ impl<'c> Ring<'c> {
 
     /// As [`Ring::pop`], by who remembers how far it has come. Who pops again and again shares no
     /// line with others that way but those of the cells.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_work")]
     pub(crate) fn pop_near(&self, reader: &mut Reader) -> Option<u32> {
         let near = &mut reader.near;
         let backoff = Backoff::new();
@@ -250,6 +254,19 @@ impl<'c> Ring<'c> {
         // Here and not in a pop: where that begins is what somebody remembers.
         self.pass(front);
         seen.id().is_none()
+    }
+
+    /// As [`Ring::is_empty`], by who remembers how far it has come. Believed, unless the hint is a
+    /// line behind that, or more: then the ring may have been overwritten.
+    pub(crate) fn is_empty_near(&self, reader: &Reader) -> bool {
+        let (head, near) = (self.head(), reader.near);
+        if near.wrapping_sub(head) >= LINE {
+            return self.is_empty();
+        }
+        let (cell, lap) = self.at(near);
+        // PAIRS id-visible.
+        let seen = Cell(cell.load(Ordering::Acquire));
+        if seen.lap() == lap { seen.id().is_none() } else { self.is_empty() }
     }
 
     /// The first cell from a position on that was not popped in that position's lap, and what lies

@@ -252,10 +252,16 @@ impl Heap {
     /// Gives warm memory back to the system until no more than the bound is left.
     ///
     /// Slow, 0.2 ms a MiB, so not on the path of a task; others get the lock in between.
+    #[inline]
     pub(crate) fn trim(&self) {
-        if !self.trim_due.load(Ordering::Relaxed) || !self.trim_due.swap(false, Ordering::AcqRel) {
-            return;
+        if self.trim_due.load(Ordering::Relaxed) && self.trim_due.swap(false, Ordering::AcqRel) {
+            self.trim_now();
         }
+    }
+
+    /// As [`Heap::trim`], where that is due.
+    #[cold]
+    fn trim_now(&self) {
         while self.trim_step(&mut lock(&self.state), self.upkeep.retain_bytes) {}
     }
 

@@ -192,6 +192,8 @@ impl Desk {
 
     /// Hands a task to the workers, its arguments encoded in `inline` or in a block; `is_lean` if
     /// its result is a number or nothing. Returns its slot and generation.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     pub(crate) fn post(
         &self,
         draft: Drafted<'_>,
@@ -213,6 +215,8 @@ impl Desk {
         self.publish(draft.of(Heavy), code, (offset, len), &inline[..words])
     }
 
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     fn publish(
         &self,
         draft: Posting<'_>,

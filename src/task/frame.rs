@@ -201,9 +201,19 @@ impl<'r> Frame<'r> {
     pub(crate) fn hand_over(&mut self, place: &mut ResultPlace) {
         self.result.hand_over(place);
     }
+
+    /// As `drop`, which leads into another page of code.
+    #[inline]
+    pub(crate) fn forget(self) {
+        match self.result {
+            ResultBytes::Nothing | ResultBytes::Word { .. } => mem::forget(self),
+            ResultBytes::Other(_) => drop(self),
+        }
+    }
 }
 
 /// Stores a report. Without memory for it, one that says so with the numbers fits into few words.
+#[cold]
 pub(crate) fn encode_report(report: &Report, inline_words: usize) -> ResultPlace {
     let stored = encode_result_within(report, inline_words);
     let stored =
@@ -253,11 +263,15 @@ impl ResultBytes {
                 place.len = u64::from(*len);
                 place.inline[0] = *word;
             }
-            Self::Other(_) => {
-                if let Self::Other(bytes) = mem::take(self) {
-                    (*bytes).hand_over(place);
-                }
-            }
+            Self::Other(_) => self.hand_other_over(place),
+        }
+    }
+
+    /// As [`ResultBytes::hand_over`], of one that is no word.
+    #[inline(never)]
+    fn hand_other_over(&mut self, place: &mut ResultPlace) {
+        if let Self::Other(bytes) = mem::take(self) {
+            (*bytes).hand_over(place);
         }
     }
 }

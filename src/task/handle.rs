@@ -128,8 +128,10 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Nested`]: this is a task of the same executor, which could wait for itself.
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
-        let outcome = self.wait(None);
-        self.desk.value_of(outcome.as_ref().expect(ENDS), self.name)
+        let outcome = self.wait(None).expect(ENDS);
+        let value = self.desk.value_of(&outcome, self.name);
+        outcome.forget();
+        value
     }
 
     /// Waits until the task ends and returns its result as it lies in shared memory, uncopied.

@@ -78,6 +78,15 @@ impl Outcome {
         Self::Done(Body::Word { word, len })
     }
 
+    /// As `drop`, which leads into another page of code.
+    #[inline]
+    pub(super) fn forget(self) {
+        match self {
+            Self::Done(Body::Word { .. }) => std::mem::forget(self),
+            other => drop(other),
+        }
+    }
+
     #[cold]
     pub(crate) fn lost(loss: Loss) -> Self {
         Self::Lost(Box::new(loss))

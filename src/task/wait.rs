@@ -23,6 +23,8 @@ const CROWD_BACKLOG: u64 = 4;
 
 impl Desk {
     /// Waits until the task ends or the deadline has passed (`None`).
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     pub(super) fn wait(
         &self,
         index: u32,
@@ -33,18 +35,32 @@ impl Desk {
             // Collecting it would take it from the process whose task it is.
             return Some(Outcome::lost(Loss::Forked));
         }
-        let roused = self.woken_for(index);
-        match self.phase(index, generation) {
-            phase @ (Phase::Finished | Phase::Gone) => {
-                match phase {
-                    Phase::Gone => self.foresee_kept(index),
-                    _ => self.foresee_end(index),
-                }
-                // A worker gone wild may have made it a running task again in between.
-                if let Some(outcome) = self.try_outcome(index, generation) {
-                    return Some(outcome);
-                }
+        let phase = self.phase(index, generation);
+        match phase {
+            Phase::Queued | Phase::Running => {
+                return self.wait_long(index, generation, deadline, phase);
             }
+            Phase::Finished => self.foresee_end(index),
+            Phase::Gone => self.foresee_kept(index),
+        }
+        // A worker gone wild may have made it a running task again in between.
+        let outcome = self.try_outcome(index, generation);
+        outcome.or_else(|| self.wait_long(index, generation, deadline, Phase::Running))
+    }
+
+    /// As [`Desk::wait`], for a task that has not ended.
+    #[inline(never)]
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
+    fn wait_long(
+        &self,
+        index: u32,
+        generation: u32,
+        deadline: Option<Instant>,
+        phase: Phase,
+    ) -> Option<Outcome> {
+        let roused = self.woken_for(index);
+        match phase {
             _ if self.is_nested() => {
                 self.detach(index, generation);
                 return Some(Outcome::lost(Loss::Nested));
@@ -54,7 +70,7 @@ impl Desk {
                     return Some(outcome);
                 }
             }
-            Phase::Queued | Phase::Running => {
+            _ => {
                 let outcome = if self.has_idle_core() {
                     self.spin(index, generation)
                 } else {
@@ -74,6 +90,9 @@ impl Desk {
         self.wait_asleep(index, generation, deadline)
     }
 
+    #[inline(never)]
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     fn wait_asleep(
         &self,
         index: u32,
@@ -135,6 +154,7 @@ impl Desk {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    #[inline(never)]
     fn spin(&self, index: u32, generation: u32) -> Option<Outcome> {
         let done = || self.has_ended(index, generation).then_some(());
         learn(|Habits { awake, patience, gather, .. }| {
@@ -171,6 +191,7 @@ impl Desk {
     ///
     /// There may be a core for it, too. A worker that another one has woken mostly is on the core
     /// of that one, behind it, and while it waits there this thread's core would be idle.
+    #[inline(never)]
     fn spin_in_a_crowd(&self, index: u32, generation: u32) -> Option<Outcome> {
         let cores = u64::from(self.cores());
         if cores == 1 || self.control().ring().backlog() > CROWD_BACKLOG * cores {
@@ -185,13 +206,18 @@ impl Desk {
     /// away. On a core of its own it takes its time, and this thread would as much. Among many
     /// tasks in a row the next ones find it awake if this thread is so, too.
     fn spin_while_waking(&self, index: u32, generation: u32, roused: Roused) -> Option<Outcome> {
-        let done = || self.has_ended(index, generation).then_some(());
         let has_core = self.has_idle_core();
         let is_far = || has_core && self.control().wake().is_far(roused);
-        learn(|habits| {
-            let spins = habits.may_wait_awake(is_far) && has_core;
-            (spins && habits.waking.pays()).then(|| habits.waking.until(done))?
-        })??;
+        let pays =
+            learn(|habits| habits.may_wait_awake(is_far) && has_core && habits.waking.pays());
+        if pays == Some(true) { self.spin_for_waking(index, generation) } else { None }
+    }
+
+    /// Spins for a task whose worker is on its way.
+    #[inline(never)]
+    fn spin_for_waking(&self, index: u32, generation: u32) -> Option<Outcome> {
+        let done = || self.has_ended(index, generation).then_some(());
+        learn(|habits| habits.waking.until(done))??;
         self.try_outcome(index, generation)
     }
 
@@ -218,6 +244,18 @@ impl Desk {
     /// when it is about to sleep on it, and pays for the attempt every time.
     fn doze(&self, index: u32, generation: u32) -> Option<Outcome> {
         let (backlog, doze) = self.may_doze(false)?;
+        self.doze_for(backlog, doze, index, generation)
+    }
+
+    /// As `doze`, where that pays: so many tasks are queued.
+    #[inline(never)]
+    fn doze_for(
+        &self,
+        backlog: u64,
+        doze: Duration,
+        index: u32,
+        generation: u32,
+    ) -> Option<Outcome> {
         self.control().wake().end_nap();
         self.control().gate().doze(doze);
         let left = self.control().ring().backlog();
@@ -253,11 +291,17 @@ impl Desk {
     fn may_doze(&self, for_room: bool) -> Option<(u64, Duration)> {
         let (short_sleeps, doze) = learn(|habits| (habits.short_sleeps, habits.doze))?;
         let are_short = short_sleeps >= DOZE_AFTER;
+        if are_short || for_room { self.are_many_queued(are_short, doze) } else { None }
+    }
+
+    /// As `may_doze`, where this thread would.
+    #[inline(never)]
+    fn are_many_queued(&self, are_short: bool, doze: Duration) -> Option<(u64, Duration)> {
         let backlog = self.control().ring().backlog();
         let slots = self.control().slots().len() as u64;
         let enough = DOZE_BACKLOG * u64::from(self.workers());
         let enough = if are_short { enough.min(slots / 2) } else { enough }.max(1);
-        ((are_short || for_room) && backlog >= enough).then_some((backlog, doze))
+        (backlog >= enough).then_some((backlog, doze))
     }
 
     /// Nothing has ended meanwhile.
@@ -268,6 +312,7 @@ impl Desk {
     /// If the task still waits for a worker, calls one that naps, and wakes a sleeper if one says
     /// that it searches, or was called: if that was stopped meanwhile, the task would otherwise
     /// wait for it.
+    #[inline(never)]
     fn rouse(&self, index: u32, generation: u32) {
         if self.phase(index, generation) != Phase::Queued {
             return;

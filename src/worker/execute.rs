@@ -42,13 +42,14 @@ pub(super) struct Ran {
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_work")]
     pub(super) fn run(self) -> Ran {
         let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else {
             return Ran::default();
         };
         if running.is_timed() {
-            self.worker.bell.ring();
-            self.worker.control.gate().finished();
+            self.tell_begin();
         }
         let shift = self.worker.begin_shift(self.slot);
         let mut inline = Inline([0; INLINE_ARGS_WORDS]);
@@ -98,7 +99,7 @@ impl Job<'_> {
         let has_failed = ending == Ending::Failed && place.holds_memory();
         let is_long = has_failed && place.len > ACCOUNT_BYTES;
         if finished.ring || is_long || finished.detached && place.holds_memory() {
-            self.worker.bell.ring();
+            self.worker.ring();
         }
         step!(worker "task.told");
         self.worker.control.gate().finished_by_swap();
@@ -110,6 +111,13 @@ impl Job<'_> {
             lifeline::forget_old_heaps();
         }
         Ran { tasks, has_woken: finished.wake, owes_ring: has_failed && !is_long }
+    }
+
+    /// Somebody wants to know that the task has begun.
+    #[cold]
+    fn tell_begin(&self) {
+        self.worker.bell.ring();
+        self.worker.control.gate().finished();
     }
 }
 
@@ -175,6 +183,7 @@ fn call(
     match guard(|| trampoline(&mut frame))? {
         Ok(()) => {
             then(&mut frame);
+            frame.forget();
             Ok(())
         }
         Err(fault) => Err(fault.into_report()),

@@ -156,9 +156,14 @@ pub(super) fn fetch(id: u64, access: Access) -> bool {
 /// Unmaps other workers' heaps when there are too many. Between tasks, when nothing refers to them.
 pub(super) fn forget_old_heaps() {
     let line = Lifeline::get();
-    if line.mapped.load(Ordering::Relaxed) <= FOREIGN_HEAPS_MAX {
-        return;
+    if line.mapped.load(Ordering::Relaxed) > FOREIGN_HEAPS_MAX {
+        forget_heaps(line);
     }
+}
+
+/// Unmaps other workers' heaps.
+#[cold]
+fn forget_heaps(line: &Lifeline) {
     let mut foreign = lock(&line.foreign);
     for (id, map) in foreign.heaps.drain() {
         memory::unregister(id);

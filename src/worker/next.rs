@@ -1,6 +1,6 @@
 //! How a worker comes by its next task: from the ring, by searching, or asleep.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pace::{NAP_MOST, Taken, are_too_many};
 use super::search::Search;
@@ -73,6 +73,16 @@ impl Worker {
 
     /// Pops an id from this worker's stretch of the ring; it takes another where tasks are short.
     fn pop(&mut self) -> Option<u32> {
+        if self.reader.has_stretch() || self.search.may_be_short() {
+            self.pop_stretch()
+        } else {
+            self.control.ring().pop_near(&mut self.reader)
+        }
+    }
+
+    /// As [`Worker::pop`], where there may be a stretch.
+    #[inline(never)]
+    fn pop_stretch(&mut self) -> Option<u32> {
         let (ring, reader) = (self.control.ring(), &mut self.reader);
         let mut own = ring.pop_own(reader);
         if own.is_none() && self.search.are_tasks_short() {
@@ -120,8 +130,8 @@ impl Worker {
             if let Some(index) = ring.pop_near(&mut self.reader) {
                 // Producers that saw a searcher have woken nobody, and the searcher wakes only one.
                 let wake = self.control.wake();
-                if !wake.answer_call(self.seat, Some(index)) && !ring.is_empty() {
-                    wake.notify();
+                if !wake.answer_call(self.seat, Some(index)) && !ring.is_empty_near(&self.reader) {
+                    wake_another(wake);
                 }
                 match rest {
                     Rest::Called => {
@@ -179,18 +189,15 @@ impl Worker {
     /// long that it leaves.
     fn sleep(&mut self, idle_since: &mut Option<Instant>) -> bool {
         if std::mem::take(&mut self.owes_ring) {
-            self.bell.ring();
+            self.ring();
         }
         self.reclaim();
         self.local.heap().trim();
-        let left = self.terms.idle.map(|most| {
-            let since = idle_since.get_or_insert_with(Instant::now);
-            most.saturating_sub(since.elapsed())
-        });
+        let left = self.terms.idle.map(|most| idle_left(most, idle_since));
         let ring = self.control.ring();
         let has_work = || {
             let orders = self.closes() || self.seat().leave.load(Ordering::SeqCst) != 0;
-            orders || !ring.is_empty() || self.local.has_release()
+            orders || !ring.is_empty_near(&self.reader) || self.local.has_release()
         };
         let asleep_at = ticks();
         let found = self.control.wake().sleep(self.seat, left, has_work);
@@ -205,11 +212,18 @@ impl Worker {
     /// Naps as long as others take short tasks one after the other, and are enough for them. Unless
     /// there was no nap, the ring is to be looked at.
     fn nap(&mut self) -> Nap {
-        let (ring, wake) = (self.control.ring(), self.control.wake());
         let Search { pace, taken, .. } = &mut self.search;
-        let Some(mut time) = pace.lets_nap(ticks(), self.reader.front(), *taken) else {
+        let Some(time) = pace.lets_nap(ticks(), self.reader.front(), *taken) else {
             return Nap::None;
         };
+        self.nap_for(time)
+    }
+
+    /// As [`Worker::nap`], for so long at first.
+    #[inline(never)]
+    fn nap_for(&mut self, mut time: Duration) -> Nap {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        let Search { pace, taken, .. } = &mut self.search;
         let has_orders = || {
             let leaves = self.control.seats()[self.seat].leave.load(Ordering::Relaxed) != 0;
             let closes = self.control.header().closing.load(Ordering::Relaxed) != 0;
@@ -241,6 +255,7 @@ impl Worker {
 
     /// Looks for the task that this worker was called for. No producer takes it for one that
     /// searches: one task relies on it, and the others find another worker.
+    #[inline(never)]
     fn look_for_what_is_to_come(&mut self) -> Option<u32> {
         let (ring, wake) = (self.control.ring(), self.control.wake());
         wake.make_way();
@@ -262,8 +277,8 @@ impl Worker {
 
     /// Looks for a task for a while, where that pays and not too many do.
     fn search(&mut self) -> Searched {
-        let (ring, wake) = (self.control.ring(), self.control.wake());
-        let (search, reader) = (&mut self.search, &mut self.reader);
+        let wake = self.control.wake();
+        let search = &mut self.search;
         let more = std::mem::take(&mut search.expects_more).then_some(MORE_TICKS);
         let is_called = more.is_some() || wake.expects().is_some();
         let keeps_waker = || wake.keeps_waker_aside(self.seat);
@@ -273,6 +288,14 @@ impl Worker {
         {
             return Searched::No;
         }
+        self.look_awake(more, is_called)
+    }
+
+    /// The rest of a search that has begun.
+    #[inline(never)]
+    fn look_awake(&mut self, more: Option<u64>, is_called: bool) -> Searched {
+        let (ring, wake) = (self.control.ring(), self.control.wake());
+        let (search, reader) = (&mut self.search, &mut self.reader);
         let mut found = None;
         if !is_called {
             search.let_gather();
@@ -295,6 +318,19 @@ impl Worker {
         }
         Searched::Found(index)
     }
+}
+
+/// There is more to do than this worker can take.
+#[cold]
+fn wake_another(wake: Wake<'_>) {
+    wake.notify();
+}
+
+/// For how much longer a worker may be idle.
+#[cold]
+fn idle_left(most: Duration, idle_since: &mut Option<Instant>) -> Duration {
+    let since = idle_since.get_or_insert_with(Instant::now);
+    most.saturating_sub(since.elapsed())
 }
 
 /// Looks for what a call is for, for so many ticks. A call that came meanwhile is heard afterwards.

@@ -68,10 +68,15 @@ impl Search {
         self.has_woken_any = false;
     }
 
+    /// Tells whether enough tasks were run to ask [`Search::are_tasks_short`].
+    pub(super) fn may_be_short(&self) -> bool {
+        self.taken.wrapping_sub(self.counted) >= COUNT
+    }
+
     /// Tells whether it is worth while to pop several tasks by itself: the latest ones were short.
     /// Asked before each task, it says so once for some of them.
     pub(super) fn are_tasks_short(&mut self) -> bool {
-        if self.taken.wrapping_sub(self.counted) < COUNT {
+        if !self.may_be_short() {
             return false;
         }
         let since = std::mem::replace(&mut self.counted_at, ticks());

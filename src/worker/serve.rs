@@ -248,24 +248,39 @@ impl Worker {
 
     /// Runs the start function, then tasks until the executor closes. An error: the start function
     /// has failed, and why.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_work")]
     pub(super) fn work(&mut self) -> Result<(), String> {
-        self.start()?;
-        step!(worker "start.done");
-        self.tie.tell(&FromWorker::Ready);
-        step!(worker "start.ready");
-        self.control.wake().enter(self.seat);
+        self.enter()?;
         loop {
             match self.next() {
                 Next::Task(index) => self.run(index),
                 Next::Close => return Ok(()),
                 Next::Leave { idle } => {
-                    self.control.wake().leave(self.seat);
-                    self.tie.tell(&FromWorker::Leaving { idle });
-                    step!(worker "leave.told");
+                    self.leave(idle);
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Runs the start function, and says that tasks may come.
+    #[cold]
+    fn enter(&self) -> Result<(), String> {
+        self.start()?;
+        step!(worker "start.done");
+        self.tie.tell(&FromWorker::Ready);
+        step!(worker "start.ready");
+        self.control.wake().enter(self.seat);
+        Ok(())
+    }
+
+    /// Says that no more tasks are to come.
+    #[cold]
+    fn leave(&self, idle: bool) {
+        self.control.wake().leave(self.seat);
+        self.tie.tell(&FromWorker::Leaving { idle });
+        step!(worker "leave.told");
     }
 
     /// Runs the start function, if there is one.
@@ -293,7 +308,13 @@ impl Worker {
     pub(super) fn is_due(&self) -> bool {
         self.seat().leave.load(Ordering::Relaxed) != 0
             || self.terms.tasks_left == Some(0)
-            || (self.terms.memory.as_ref()).is_some_and(|(own, most)| own.bytes() > *most)
+            || self.terms.memory.is_some() && self.is_too_large()
+    }
+
+    /// Tells whether this process holds more memory than it may.
+    #[cold]
+    fn is_too_large(&self) -> bool {
+        self.terms.memory.as_ref().is_some_and(|(own, most)| own.bytes() > *most)
     }
 
     pub(super) fn seat(&self) -> &Seat {
@@ -310,12 +331,20 @@ impl Worker {
         self.reclaim();
     }
 
+    /// Makes the supervisor look.
+    #[cold]
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
     ///
     /// A task that allocated memory may have taken back all that fitted, and has asked for no more.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_work")]
     pub(super) fn reclaim(&self) {
         if (self.local.has_release() || self.local.has_backlog()) && self.local.reclaim() {
-            self.bell.ring();
+            self.ring();
         }
     }
 }

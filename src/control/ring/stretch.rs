@@ -35,6 +35,11 @@ impl Reader {
         self.near
     }
 
+    /// Tells whether something is left of a stretch.
+    pub(crate) fn has_stretch(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// Forgets how far it has come.
     pub(crate) fn start_over(&mut self) {
         *self = Self::default();

@@ -306,3 +306,42 @@ fn one_pushes_three_pop(cells: usize) {
     assert!(ids.into_iter().eq(0..ROUNDS));
     assert!(twin.ring().is_empty());
 }
+
+/// Whether anything is queued is asked before each sleep, and then a look at one cell is enough.
+#[test]
+fn who_remembers_how_far_it_has_come_sees_what_is_queued_wherever_that_is() {
+    for laps in [0, 1, 3] {
+        for popped in 0..40 {
+            let twin = Twin::new(16, laps);
+            let ring = twin.ring();
+            let mut reader = Reader::at((laps * 16) as u64);
+            for id in 0..popped {
+                assert!(ring.is_empty_near(&reader));
+                assert_eq!(ring.push(id), Ok(()));
+                assert!(!ring.is_empty_near(&reader));
+                assert_eq!(ring.pop_near(&mut reader), Some(id));
+            }
+            // What others pop and push, who is behind sees as well.
+            for id in 0..20 {
+                assert!(ring.is_empty_near(&reader) && ring.is_empty());
+                assert_eq!(ring.push(id), Ok(()));
+                assert!(!ring.is_empty_near(&reader));
+                assert_eq!(ring.pop(), Some(id));
+            }
+        }
+    }
+}
+
+/// What it remembers may be wrong where the ring was overwritten.
+#[test]
+fn who_remembers_a_place_far_from_the_hint_is_not_believed() {
+    for queued in [false, true] {
+        let twin = Twin::new(16, 1);
+        if queued {
+            assert_eq!(twin.ring().push(7), Ok(()));
+        }
+        for near in [0, 15, 24, 25, 32, 48, 1 << 40, u64::MAX] {
+            assert_eq!(twin.ring().is_empty_near(&Reader::at(near)), !queued, "{near}");
+        }
+    }
+}

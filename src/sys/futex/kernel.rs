@@ -1,6 +1,5 @@
 //! The system call.
 
-use std::io;
 use std::time::Duration;
 
 use super::Word;
@@ -27,16 +26,57 @@ pub(crate) fn futex_wait<'w>(word: impl Into<Word<'w>>, expected: u32, timeout: 
     // SAFETY: `word` is a live, aligned atomic for the whole call, and `timeout` is null or points
     // to a timespec on this frame. FUTEX_WAIT only reads both.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.address(), libc::FUTEX_WAIT, expected, timeout);
+        futex(word.address(), libc::FUTEX_WAIT, expected, timeout);
     }
 }
 
 /// Wakes at most `count` sleepers of the word, in any process. Returns how many. One system call.
 pub(crate) fn futex_wake<'w>(word: impl Into<Word<'w>>, count: u32) -> u32 {
-    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    let count = count.min(i32::MAX as u32);
     let address = word.into().address();
     // SAFETY: FUTEX_WAKE does not touch the memory, it uses the address as a key.
-    let woken = unsafe { libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE, count) };
-    debug_assert!(woken >= 0, "futex wake: {}", io::Error::last_os_error());
+    let woken = unsafe { futex(address, libc::FUTEX_WAKE, count, std::ptr::null()) };
+    debug_assert!(woken >= 0, "futex wake: {woken}");
     u32::try_from(woken).unwrap_or(0)
+}
+
+/// The system call, where it is needed: the C library's way to it is a page of code more, which is
+/// cold after a pause. Negative: an error.
+///
+/// # Safety
+///
+/// As `operation` wants: for `FUTEX_WAIT` the word is live and aligned, and `timeout` null or a
+/// time that can be read.
+#[inline]
+unsafe fn futex(
+    word: *const u32,
+    operation: libc::c_int,
+    value: u32,
+    timeout: *const libc::timespec,
+) -> isize {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let result;
+        // SAFETY: the kernel takes the number and the arguments in these registers, leaves all
+        // others as they were but for those that are named, and does as the caller says.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") libc::SYS_futex as isize => result,
+                in("rdi") word,
+                in("rsi") operation,
+                in("rdx") value,
+                in("r10") timeout,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        result
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    // SAFETY: as the caller says.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word, operation, value, timeout) as isize
+    }
 }

@@ -214,6 +214,7 @@ impl Desk {
     }
 
     /// Ends every queued task.
+    #[cold]
     pub(crate) fn lose_queued(&self) {
         for (index, slot) in self.control.slots().iter().enumerate() {
             let mut record = lock(&self.records[index]);

@@ -22,17 +22,23 @@ impl Desk {
     /// What became of the task. `None`: it has not ended.
     ///
     /// Called by who holds the handle, and so by one thread at a time.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
+        if let Some(Plain { word, len, .. }) = self.take_plain(index as usize, generation) {
+            self.handed_over(index);
+            return Some(Outcome::word(word, len));
+        }
+        self.try_other_outcome(index, generation)
+    }
+
+    /// As [`Desk::try_outcome`], unless it is a word that lies in the slot.
+    #[inline(never)]
+    fn try_other_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
         let at = index as usize;
         let phase = self.phase(index, generation);
         if matches!(phase, Phase::Queued | Phase::Running) {
             return None;
-        }
-        if phase == Phase::Finished
-            && let Some(Plain { word, len, .. }) = self.take_plain(at, generation)
-        {
-            self.handed_over(index);
-            return Some(Outcome::word(word, len));
         }
         let mut record = lock(&self.records[at]);
         // Whoever has made room in the slot held the lock until the outcome was in the record.

@@ -19,8 +19,8 @@ const SEAT_SHIFT: u32 = 34;
 impl Desk {
     /// Makes a queued slot known to the workers.
     pub(in crate::task) fn push(&self, index: u32, generation: u32) {
-        if self.control.ring().push(index).is_err() && !self.mend_ring() {
-            self.spoil();
+        if self.control.ring().push(index).is_err() {
+            self.mend_or_spoil();
         }
         let latest = self.woken.load(Ordering::Relaxed);
         let is_called = latest & CALLED != 0;
@@ -43,6 +43,14 @@ impl Desk {
         // PAIRS vacant: either this sees that workers have left, or the supervisor sees the task.
         if notice == Notice::Nobody && self.vacant.load(Ordering::Relaxed) != 0 {
             self.call_for_worker(index, generation);
+        }
+    }
+
+    /// Makes room in the ring, which puts the task into it, or ends the executor.
+    #[cold]
+    fn mend_or_spoil(&self) {
+        if !self.mend_ring() {
+            self.spoil();
         }
     }
 

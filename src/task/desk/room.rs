@@ -69,6 +69,8 @@ impl Desk {
 
     /// Goes round from where the latest slot was found, at most so far. One whose task has ended
     /// makes room on the way, so that nobody has to look through all of them while there is room.
+    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    #[unsafe(link_section = "wharf_call")]
     fn find_free(&self, most: usize) -> Option<Drafted<'_>> {
         if self.is_broken() || self.is_nested() {
             return None;

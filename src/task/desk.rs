@@ -31,7 +31,7 @@ use record::{Entry, Record};
 
 use super::batch::Batch;
 use super::outcome::{Loss, OVERWRITTEN, Outcome};
-use crate::archive::Encoded;
+use crate::archive::{Blocks, Encoded};
 use crate::control::{Bell, Control, INLINE_ARGS_WORDS, Phase};
 use crate::memory::{Heap, RemoteHeap};
 use crate::sync::{
@@ -203,16 +203,31 @@ impl Desk {
         is_lean: bool,
     ) -> (u32, u32) {
         let Encoded { len, blocks } = encoded;
-        let words = len.div_ceil(8) as usize;
-        let Some(blocks) = blocks else {
-            let weight = if is_lean { Lean } else { Light };
-            return self.publish(draft.of(weight), code, (0, len), &inline[..words]);
-        };
+        let inline = &inline[..len.div_ceil(8) as usize];
+        match blocks {
+            None => {
+                let weight = if is_lean { Lean } else { Light };
+                self.publish(draft.of(weight), code, (0, len), inline)
+            }
+            Some(blocks) => self.post_with(blocks, draft, code, len, inline),
+        }
+    }
+
+    /// As [`Desk::post`], of a task that the memory of its arguments belongs to.
+    #[inline(never)]
+    fn post_with(
+        &self,
+        blocks: Box<Blocks>,
+        draft: Drafted<'_>,
+        code: u64,
+        len: u64,
+        inline: &[u64],
+    ) -> (u32, u32) {
         let own = blocks.own.as_ref().map(|block| block.place().offset);
         lock(&self.records[draft.index() as usize]).mark().held = Some(blocks);
         step!(parent "post.held");
-        let (offset, words) = own.map_or((0, words), |offset| (offset, 0));
-        self.publish(draft.of(Heavy), code, (offset, len), &inline[..words])
+        let (offset, inline) = own.map_or((0, inline), |offset| (offset, &[][..]));
+        self.publish(draft.of(Heavy), code, (offset, len), inline)
     }
 
     // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").

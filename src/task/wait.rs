@@ -51,7 +51,7 @@ impl Desk {
     /// As [`Desk::wait`], for a task that has not ended.
     #[inline(never)]
     // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
-    #[unsafe(link_section = "wharf_call")]
+    #[unsafe(link_section = "wharf_wait")]
     fn wait_long(
         &self,
         index: u32,
@@ -92,7 +92,7 @@ impl Desk {
 
     #[inline(never)]
     // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
-    #[unsafe(link_section = "wharf_call")]
+    #[unsafe(link_section = "wharf_wait")]
     fn wait_asleep(
         &self,
         index: u32,

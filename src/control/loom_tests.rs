@@ -103,15 +103,15 @@ impl Table {
         if first.is_some() {
             return first;
         }
-        let found_one = |found| {
-            if !wake.answer_call(seat, found) && found.is_some() && !ring.is_empty() {
+        let found_one = |found, reader: &Reader| {
+            if !wake.answer_call(seat, found) && found.is_some() && !ring.is_empty_near(reader) {
                 wake.notify();
             }
             found
         };
         loop {
             if wake.has_come(seat) {
-                let found = found_one(ring.pop_near(&mut reader));
+                let found = found_one(ring.pop_near(&mut reader), &reader);
                 if found.is_some() {
                     return found;
                 }
@@ -126,12 +126,12 @@ impl Table {
             }
             if found.is_none() {
                 if !searches || ring.is_empty() {
-                    wake.sleep(seat, None, || !ring.is_empty() || closing());
+                    wake.sleep(seat, None, || !ring.is_empty_near(&reader) || closing());
                 }
                 found = ring.pop_near(&mut reader);
             }
             if found.is_some() {
-                return found_one(found);
+                return found_one(found, &reader);
             }
         }
     }

@@ -137,7 +137,7 @@ impl<'c> Ring<'c> {
     }
 
     /// Adds `id` (below 2^31) at the end.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     pub(crate) fn push(&self, id: u32) -> Result<(), Full> {
         debug_assert!(u64::from(id) < Cell::FULL);
@@ -192,7 +192,7 @@ impl<'c> Ring<'c> {
 
     /// As [`Ring::pop`], by who remembers how far it has come. Who pops again and again shares no
     /// line with others that way but those of the cells.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_work")]
     pub(crate) fn pop_near(&self, reader: &mut Reader) -> Option<u32> {
         let near = &mut reader.near;
@@ -256,8 +256,9 @@ impl<'c> Ring<'c> {
         seen.id().is_none()
     }
 
-    /// As [`Ring::is_empty`], by who remembers how far it has come. Believed, unless the hint is a
-    /// line behind that, or more: then the ring may have been overwritten.
+    /// As [`Ring::is_empty`], by who remembers how far it has come: one look at a cell. Where the
+    /// hint is ahead of that, or a line behind it, as after a ring was overwritten, it is not
+    /// believed.
     pub(crate) fn is_empty_near(&self, reader: &Reader) -> bool {
         let (head, near) = (self.head(), reader.near);
         if near.wrapping_sub(head) >= LINE {

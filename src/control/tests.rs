@@ -49,10 +49,10 @@ fn check(slots: u32, tasks: u64, searchers_max: u32, naps: bool) {
                 if naps && wake.nap(seat, NAP, closing) != Nap::None {
                     continue;
                 }
-                wake.sleep(seat, None, || !ring.is_empty() || closing());
+                wake.sleep(seat, None, || !ring.is_empty_near(&reader) || closing());
                 continue;
             };
-            if !ring.is_empty() {
+            if !ring.is_empty_near(&reader) {
                 wake.notify();
             }
             let slot = &control.slots()[index as usize];

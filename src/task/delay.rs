@@ -27,7 +27,7 @@ const CROWD_SHARE: u64 = 8;
 /// short that their workers need no other core.
 const CROWD_TICKS: u64 = 2 * BUSY_TICKS;
 
-/// What a caller has learned about wake-ups that were not needed.
+/// What a caller has learned about wake-ups that were not needed, and sleeps.
 ///
 /// Of two short tasks that are submitted at once, the first one's worker is at work when the second
 /// comes, and done with both before another could wake up. So whoever is about to wake one lets
@@ -37,7 +37,7 @@ pub(super) struct Delay {
     most: u64,
     /// Delays take one part in so many of the time.
     share: u64,
-    /// One that was not in vain does not count so soon after another.
+    /// One that was not in vain does not count within so many ticks of another. 0: all count.
     free: u64,
     /// When the latest one ended that was not in vain.
     taken_at: u64,
@@ -70,8 +70,17 @@ impl Delay {
 
     /// Waits for a moment, if that pays, until the task is taken, or has ended.
     pub(super) fn until(&mut self, is_taken: impl Fn() -> bool) -> bool {
+        self.until_if(|| true, is_taken)
+    }
+
+    /// As [`Delay::until`], if `may_be` then says so, too.
+    pub(super) fn until_if(
+        &mut self,
+        may_be: impl FnOnce() -> bool,
+        is_taken: impl Fn() -> bool,
+    ) -> bool {
         let start = ticks();
-        if !self.pays(start) {
+        if !self.pays(start) || !may_be() {
             return false;
         }
         let most = self.most;

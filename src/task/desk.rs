@@ -111,6 +111,11 @@ pub(crate) enum Unavailable {
     Nested,
 }
 
+/// The words of arguments of so many bytes that lie inline.
+fn words_of(inline: &[u64; INLINE_ARGS_WORDS], len: u64) -> &[u64] {
+    &inline[..len.div_ceil(8) as usize]
+}
+
 impl Desk {
     pub(crate) fn new(control: Arc<Control>, heap: Arc<Heap>, bell: Arc<Bell>, cores: u32) -> Self {
         Self {
@@ -192,7 +197,7 @@ impl Desk {
 
     /// Hands a task to the workers, its arguments encoded in `inline` or in a block; `is_lean` if
     /// its result is a number or nothing. Returns its slot and generation.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     pub(crate) fn post(
         &self,
@@ -203,14 +208,11 @@ impl Desk {
         is_lean: bool,
     ) -> (u32, u32) {
         let Encoded { len, blocks } = encoded;
-        let inline = &inline[..len.div_ceil(8) as usize];
-        match blocks {
-            None => {
-                let weight = if is_lean { Lean } else { Light };
-                self.publish(draft.of(weight), code, (0, len), inline)
-            }
-            Some(blocks) => self.post_with(blocks, draft, code, len, inline),
-        }
+        let Some(blocks) = blocks else {
+            let weight = if is_lean { Lean } else { Light };
+            return self.publish(draft.of(weight), code, (0, len), words_of(inline, len));
+        };
+        self.post_with(blocks, draft, code, len, inline)
     }
 
     /// As [`Desk::post`], of a task that the memory of its arguments belongs to.
@@ -221,16 +223,18 @@ impl Desk {
         draft: Drafted<'_>,
         code: u64,
         len: u64,
-        inline: &[u64],
+        inline: &[u64; INLINE_ARGS_WORDS],
     ) -> (u32, u32) {
         let own = blocks.own.as_ref().map(|block| block.place().offset);
         lock(&self.records[draft.index() as usize]).mark().held = Some(blocks);
         step!(parent "post.held");
-        let (offset, inline) = own.map_or((0, inline), |offset| (offset, &[][..]));
+        // In a block of their own, or inline beside those that they refer to.
+        let (offset, inline) =
+            own.map_or_else(|| (0, words_of(inline, len)), |offset| (offset, &[][..]));
         self.publish(draft.of(Heavy), code, (offset, len), inline)
     }
 
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     fn publish(
         &self,

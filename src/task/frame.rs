@@ -202,9 +202,10 @@ impl<'r> Frame<'r> {
         self.result.hand_over(place);
     }
 
-    /// As `drop`, which leads into another page of code.
+    /// Drops it; where there is nothing to drop, without the call, which leads into another page of
+    /// code.
     #[inline]
-    pub(crate) fn forget(self) {
+    pub(crate) fn dispose(self) {
         match self.result {
             ResultBytes::Nothing | ResultBytes::Word { .. } => mem::forget(self),
             ResultBytes::Other(_) => drop(self),

@@ -128,9 +128,9 @@ impl<R: Returnable> TaskHandle<R> {
     /// - [`TaskError::Nested`]: this is a task of the same executor, which could wait for itself.
     /// - [`TaskError::Forked`]: this process is a fork of the one that submitted the task.
     pub fn join(mut self) -> Result<R, TaskError> {
-        let outcome = self.wait(None).expect(ENDS);
-        let value = self.desk.value_of(&outcome, self.name);
-        outcome.forget();
+        let outcome = self.wait(None);
+        let value = self.desk.value_of(outcome.as_ref().expect(ENDS), self.name);
+        outcome.into_iter().for_each(Outcome::dispose);
         value
     }
 

@@ -78,9 +78,10 @@ impl Outcome {
         Self::Done(Body::Word { word, len })
     }
 
-    /// As `drop`, which leads into another page of code.
+    /// Drops it; where there is nothing to drop, without the call, which leads into another page of
+    /// code.
     #[inline]
-    pub(super) fn forget(self) {
+    pub(super) fn dispose(self) {
         match self {
             Self::Done(Body::Word { .. }) => std::mem::forget(self),
             other => drop(other),

@@ -23,7 +23,7 @@ const CROWD_BACKLOG: u64 = 4;
 
 impl Desk {
     /// Waits until the task ends or the deadline has passed (`None`).
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     pub(super) fn wait(
         &self,
@@ -50,7 +50,7 @@ impl Desk {
 
     /// As [`Desk::wait`], for a task that has not ended.
     #[inline(never)]
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_wait")]
     fn wait_long(
         &self,
@@ -74,7 +74,7 @@ impl Desk {
                 let outcome = if self.has_idle_core() {
                     self.spin(index, generation)
                 } else {
-                    self.spin_in_a_crowd(index, generation)
+                    self.spin_in_a_crowd(index, generation, deadline)
                 };
                 if outcome.is_some() {
                     return outcome;
@@ -91,7 +91,7 @@ impl Desk {
     }
 
     #[inline(never)]
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_wait")]
     fn wait_asleep(
         &self,
@@ -192,13 +192,19 @@ impl Desk {
     /// There may be a core for it, too. A worker that another one has woken mostly is on the core
     /// of that one, behind it, and while it waits there this thread's core would be idle.
     #[inline(never)]
-    fn spin_in_a_crowd(&self, index: u32, generation: u32) -> Option<Outcome> {
+    fn spin_in_a_crowd(
+        &self,
+        index: u32,
+        generation: u32,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
         let cores = u64::from(self.cores());
-        if cores == 1 || self.control().ring().backlog() > CROWD_BACKLOG * cores {
+        if cores == 1 || deadline.is_some_and(|at| Instant::now() >= at) {
             return None;
         }
+        let are_few = || self.control().ring().backlog() <= CROWD_BACKLOG * cores;
         let has_ended = || self.has_ended(index, generation);
-        learn(|habits| habits.crowded.until(has_ended)).filter(|ended| *ended)?;
+        learn(|habits| habits.crowded.until_if(are_few, has_ended)).filter(|ended| *ended)?;
         self.try_outcome(index, generation)
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Ran {
 struct Inline([u64; INLINE_ARGS_WORDS]);
 
 impl Job<'_> {
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_work")]
     pub(super) fn run(self) -> Ran {
         let Claim::Run(running) = self.slot.claim(self.worker.seat as u16) else {
@@ -183,7 +183,7 @@ fn call(
     match guard(|| trampoline(&mut frame))? {
         Ok(()) => {
             then(&mut frame);
-            frame.forget();
+            frame.dispose();
             Ok(())
         }
         Err(fault) => Err(fault.into_report()),

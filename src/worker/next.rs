@@ -270,7 +270,7 @@ impl Worker {
         // A push may have relied on this worker until then.
         found = found.or_else(|| ring.pop_near(&mut self.reader));
         if found.is_some() && !are_others_seen_to && !ring.is_empty() {
-            wake.notify();
+            wake_another(wake);
         }
         found
     }
@@ -314,7 +314,7 @@ impl Worker {
         let Some(index) = found else { return Searched::InVain };
         // A producer that saw this worker search has woken nobody.
         if !ring.is_empty() {
-            wake.notify();
+            wake_another(wake);
         }
         Searched::Found(index)
     }

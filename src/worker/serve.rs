@@ -248,7 +248,7 @@ impl Worker {
 
     /// Runs the start function, then tasks until the executor closes. An error: the start function
     /// has failed, and why.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_work")]
     pub(super) fn work(&mut self) -> Result<(), String> {
         self.enter()?;
@@ -340,7 +340,7 @@ impl Worker {
     /// Takes back result memory; asks for more where the parent holds more than fits at a time.
     ///
     /// A task that allocated memory may have taken back all that fitted, and has asked for no more.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_work")]
     pub(super) fn reclaim(&self) {
         if (self.local.has_release() || self.local.has_backlog()) && self.local.reclaim() {

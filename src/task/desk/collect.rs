@@ -22,7 +22,7 @@ impl Desk {
     /// What became of the task. `None`: it has not ended.
     ///
     /// Called by who holds the handle, and so by one thread at a time.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     pub(crate) fn try_outcome(&self, index: u32, generation: u32) -> Option<Outcome> {
         if let Some(Plain { word, len, .. }) = self.take_plain(index as usize, generation) {

@@ -69,7 +69,7 @@ impl Desk {
 
     /// Goes round from where the latest slot was found, at most so far. One whose task has ended
     /// makes room on the way, so that nobody has to look through all of them while there is room.
-    // SAFETY: code like any other, beside that which a task needs, too (ARCHITECTURE.md, "Pages").
+    // SAFETY: the section holds code alone; its name keeps it together (ARCHITECTURE.md, "Pages").
     #[unsafe(link_section = "wharf_call")]
     fn find_free(&self, most: usize) -> Option<Drafted<'_>> {
         if self.is_broken() || self.is_nested() {

@@ -176,6 +176,7 @@ impl Desk {
         (1..self.cores).contains(&self.awake())
     }
 
+    /// How many cores this process and its workers have.
     pub(super) fn cores(&self) -> u32 {
         self.cores
     }

@@ -1,5 +1,6 @@
 //! The worker's half: the same program, started again, that runs tasks instead of `main`.
 
+mod aside;
 mod entry;
 mod execute;
 mod inside;

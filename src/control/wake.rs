@@ -128,6 +128,16 @@ impl<'c> Wake<'c> {
         workers.saturating_sub(at_rest)
     }
 
+    /// Tells whether another worker than that of the seat runs a task, or looks for one.
+    pub(crate) fn is_any_other_awake(&self, seat: usize) -> bool {
+        self.beds.iter().enumerate().any(|(word, bed)| {
+            let own = if word == seat / 64 { 1 << (seat % 64) } else { 0 };
+            let at_rest =
+                bed.sleeping.load(Ordering::Relaxed) | bed.napping.load(Ordering::Relaxed);
+            bed.serving.load(Ordering::Relaxed) & !(at_rest | own) != 0
+        })
+    }
+
     /// Wakes the worker of a seat if it sleeps.
     pub(crate) fn wake_seat(&self, seat: usize) {
         let bit = 1 << (seat % 64);

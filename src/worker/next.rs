@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::pace::{NAP_MOST, Taken, are_too_many};
-use super::search::Search;
+use super::search::{Look, Search};
 use super::serve::Worker;
 use crate::control::{Nap, Wake};
 use crate::sync::Ordering;
-use crate::sys::{TICKS_A_US, ticks};
+use crate::sys::{TICKS_A_US, leave_core, present_core, ticks};
 
 /// Of so many tasks ahead, the slots are fetched: one from another core takes about as long as a
 /// short task.
@@ -283,12 +283,30 @@ impl Worker {
         let is_called = more.is_some() || wake.expects().is_some();
         let keeps_waker = || wake.keeps_waker_aside(self.seat);
         let keeps_joiner = || self.control.header().joiner.is_here() == Some(true);
-        if !(is_called || search.pays(keeps_waker, keeps_joiner))
-            || !wake.search(self.seat, search.searchers_max)
-        {
+        let look = if is_called { Look::Here } else { search.pays(keeps_waker, keeps_joiner) };
+        if look == Look::No || !wake.search(self.seat, search.searchers_max) {
             return Searched::No;
         }
+        if look == Look::Elsewhere {
+            return self.look_elsewhere();
+        }
         self.look_awake(more, is_called)
+    }
+
+    /// As [`Worker::look_awake`], on another core, if one is free. Who wakes this worker sees that
+    /// it searches, and goes on meanwhile.
+    #[cold]
+    fn look_elsewhere(&mut self) -> Searched {
+        let (start, wake) = (ticks(), self.control.wake());
+        let searched = if !wake.is_any_other_awake(self.seat) && leave_core(present_core()) {
+            self.look_awake(None, false)
+        } else {
+            wake.found(self.seat);
+            Searched::InVain
+        };
+        let took = ticks().saturating_sub(start);
+        self.search.aside.has_left(took, matches!(searched, Searched::Found(_)));
+        searched
     }
 
     /// The rest of a search that has begun.

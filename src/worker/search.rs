@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::aside::Aside;
 use super::pace::Pace;
 use super::stream::Stream;
 use crate::control::Spin;
@@ -14,6 +15,15 @@ const IN_A_ROW_TICKS: u64 = 200 * TICKS_A_US;
 /// may have several before it, though another could begin them a little sooner.
 const COUNT: u64 = 8;
 const COUNT_TICKS: u64 = COUNT * 4 * TICKS_A_US;
+
+/// Where to look for the next task awake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    No,
+    Here,
+    /// On another core: on this one the worker is in the way of who wakes it.
+    Elsewhere,
+}
 
 /// What a worker has learned about when to look for the next task awake.
 #[derive(Debug)]
@@ -28,6 +38,7 @@ pub(super) struct Search {
     pub(super) expects_more: bool,
     /// How long it slept before that task, in ticks.
     pub(super) slept: Option<u64>,
+    pub(super) aside: Aside,
     stream: Stream,
     /// How many ids of tasks it has had.
     pub(super) taken: u64,
@@ -46,6 +57,7 @@ impl Search {
             has_woken_any: false,
             expects_more: false,
             slept: None,
+            aside: Aside::default(),
             stream: Stream::default(),
             taken: 0,
             counted: 0,
@@ -84,7 +96,7 @@ impl Search {
         self.counted_at.wrapping_sub(since) < COUNT_TICKS
     }
 
-    /// Tells whether to look for the next task awake.
+    /// Tells whether to look for the next task awake, and where.
     ///
     /// Where nobody slept until the end of the latest task, which did not come alone, its caller is
     /// awake and may submit the next one soon. One that had to be woken wakes up for some time,
@@ -92,21 +104,29 @@ impl Search {
     ///
     /// After a task that came alone nothing is tried out: the caller may have been put aside for
     /// this worker when it woke it, and goes on when it sleeps. If that is known, or that a caller
-    /// fell asleep on this core that it has just woken, this worker would only be in the way.
+    /// fell asleep on this core that it has just woken, this worker would only be in the way; one
+    /// whom that happens to again and again had better be on another core.
     pub(super) fn pays(
         &mut self,
         keeps_waker: impl FnOnce() -> bool,
         keeps_joiner: impl FnOnce() -> bool,
-    ) -> bool {
-        let is_in_a_row = self.slept.take().is_none_or(|slept| slept < IN_A_ROW_TICKS);
+    ) -> Look {
+        let slept = self.slept.take();
+        let is_in_a_row = slept.is_none_or(|slept| slept < IN_A_ROW_TICKS);
         let has_woken = std::mem::replace(&mut self.has_woken, true);
         let has_woken_any = std::mem::take(&mut self.has_woken_any);
-        if !is_in_a_row && !self.spin.is_worthwhile() || keeps_waker() {
-            return false;
+        if !is_in_a_row && !self.spin.is_worthwhile() {
+            return Look::No;
         }
+        if keeps_waker() {
+            let leaves = self.aside.was_put(slept) && self.spin.is_on();
+            return if leaves { Look::Elsewhere } else { Look::No };
+        }
+        self.aside.was_not();
         let pays = !is_in_a_row || !has_woken && self.spin.is_on() || self.spin.pays();
         // Where there are more cores, the kernel wakes it on one that is free.
-        pays && !(has_woken_any && self.searchers_max <= 1 && keeps_joiner())
+        let pays = pays && !(has_woken_any && self.searchers_max <= 1 && keeps_joiner());
+        if pays { Look::Here } else { Look::No }
     }
 
     /// Lets some tasks of a stream gather in the ring.
@@ -131,7 +151,7 @@ mod tests {
     fn searches(search: &mut Search, slept: u64, has_woken: bool) -> bool {
         search.slept = Some(slept);
         search.note(0, has_woken);
-        search.pays(|| false, || false) && search.spin.until(|| None::<()>).is_none()
+        search.pays(|| false, || false) == Look::Here && search.spin.until(|| None::<()>).is_none()
     }
 
     /// A worker is often put on its caller's core, in the middle of the call that wakes it. After
@@ -166,9 +186,32 @@ mod tests {
             let mut search = Search::new(50_000, searchers_max);
             woken.into_iter().for_each(|has_woken| search.note(0, has_woken));
             let pays = search.pays(|| keeps_waker, || keeps_joiner);
-            assert_eq!(pays, expected, "{woken:?} {keeps_waker} {keeps_joiner} {searchers_max}");
+            assert_eq!(
+                pays == Look::Here,
+                expected,
+                "{woken:?} {keeps_waker} {keeps_joiner} {searchers_max}"
+            );
             search.note(0, false);
-            assert!(search.pays(|| false, || true), "that was before it looked");
+            let pays = search.pays(|| false, || true);
+            assert_eq!(pays, Look::Here, "that was before it looked");
+        }
+    }
+
+    /// A caller went on submitting, and woke the same worker on its own core for each task, 1800
+    /// times in a row, while the other core had nothing to do.
+    #[test]
+    fn a_worker_that_puts_its_caller_aside_again_and_again_looks_elsewhere_if_it_ever_looks() {
+        for (spin_ns, keeps_waker, expected) in
+            [(50_000, true, true), (0, true, false), (50_000, false, false)]
+        {
+            let mut search = Search::new(spin_ns, 1);
+            let looks = (0..100).map(|_| {
+                search.note(0, false);
+                search.has_slept(0);
+                search.pays(|| keeps_waker, || false)
+            });
+            let count = looks.filter(|look| *look == Look::Elsewhere).count();
+            assert_eq!(count > 0, expected, "{spin_ns} {keeps_waker}");
         }
     }
 }

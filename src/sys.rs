@@ -20,7 +20,7 @@ mod socket;
 #[cfg(feature = "kill-points")]
 mod step;
 
-pub(crate) use affinity::{allowed_cores, keep_to, leave_core, present_core};
+pub(crate) use affinity::{KeptOff, allowed_cores, keep_off, keep_to, leave_core, present_core};
 pub(crate) use birthplace::Birthplace;
 pub(crate) use clock::{TICKS_A_US, now_ns, ticks};
 pub(crate) use event::{EventFd, Interest, poll};

@@ -1,8 +1,10 @@
 //! The worker's half: the same program, started again, that runs tasks instead of `main`.
 
 mod aside;
+mod asleep;
 mod entry;
 mod execute;
+mod home;
 mod inside;
 mod lifeline;
 mod next;

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Gate, executor, roll_call};
 use wharf::{Backend, Builder, Executor, TaskError};
@@ -19,6 +19,16 @@ fn cores() -> String {
 fn cores_at(gate: &str) -> String {
     Gate::pass(gate);
     cores()
+}
+
+/// On how many cores a task may run. It takes no time.
+fn cores_of_a_task() -> u64 {
+    // SAFETY: a set is a field of bits, and none of them set is a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is writable, and as long as is said.
+    assert_eq!(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) }, 0);
+    // SAFETY: it only reads the set.
+    unsafe { libc::CPU_COUNT(&set) as u64 }
 }
 
 fn dies() {
@@ -105,6 +115,23 @@ fn workers_that_were_called_while_a_value_was_copied_run_on_all_cores_afterwards
             let shared = pool.share(&values).unwrap();
             let (cores, len) = pool.submit(cores_and_len, (&shared,)).unwrap().join().unwrap();
             assert_eq!((numbers(&cores), len), (all.clone(), 8 << 20), "{backend:?}");
+        }
+    }
+}
+
+/// A worker that was woken on another core, time and again, sleeps on its caller's.
+#[test]
+fn workers_that_were_kept_on_a_core_while_they_slept_run_on_all_cores_afterwards() {
+    let all = numbers(&cores());
+    for backend in [Backend::Processes, Backend::Threads] {
+        let pool = built(|b| b.backend(backend).workers(2));
+        for _ in 0..300 {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(100) {}
+            let tasks = [(); 2].map(|()| pool.submit(cores_of_a_task, ()).unwrap());
+            for task in tasks {
+                assert_eq!(task.join().unwrap(), all.len() as u64, "{backend:?}");
+            }
         }
     }
 }

@@ -77,8 +77,9 @@ pub(crate) struct Pillow {
     pub(crate) park: AtomicU32,
     /// Where it fell asleep.
     pub(crate) sleeper: Whereabouts,
-    /// Not 0: who woke the worker has not come back from that call, or died in it. A hint.
-    pub(crate) calling: AtomicU32,
+    /// When it was woken last, by the processor's clock. But for the last bit: who called has not
+    /// come back from that, or died in it. A hint.
+    pub(crate) called_at: AtomicU64,
     /// Where that one called.
     pub(crate) waker: Whereabouts,
 }

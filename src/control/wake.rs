@@ -36,6 +36,9 @@ const FAR_TICKS: u64 = 4 * TICKS_A_US;
 const ASLEEP: u32 = 0;
 const NOTIFIED: u32 = 1;
 
+/// In `called_at`: the call has not ended.
+pub(super) const CALLING: u64 = 1;
+
 /// The bits of 64 workers. The first two are read at every push, so they share a cache line.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -255,8 +258,19 @@ impl<'c> Wake<'c> {
     /// Worker: tells whether who woke it was put aside for it, in the middle of that call, on the
     /// same core as far as is known, and goes on when this one sleeps.
     pub(crate) fn keeps_waker_aside(&self, seat: usize) -> bool {
-        let Pillow { calling, waker, .. } = &*self.seats[seat].pillow;
-        calling.load(Ordering::Relaxed) != 0 && waker.is_here() != Some(false)
+        let Pillow { called_at, waker, .. } = &*self.seats[seat].pillow;
+        called_at.load(Ordering::Relaxed) & CALLING != 0 && waker.is_here() != Some(false)
+    }
+
+    /// Worker: tells whether who woke it called from another core, and asks for the next time. The
+    /// first answer after some time may be an old one.
+    pub(crate) fn is_waker_elsewhere(&self, seat: usize) -> bool {
+        self.seats[seat].pillow.waker.is_here() == Some(false)
+    }
+
+    /// Worker: how long ago it was woken last, in ticks.
+    pub(crate) fn called_before(&self, seat: usize, now: u64) -> u64 {
+        now.saturating_sub(self.seats[seat].pillow.called_at.load(Ordering::Relaxed))
     }
 
     /// Supervisor: takes a dead worker's bits away. A wake-up that it had been given is lost; the
@@ -274,16 +288,16 @@ impl<'c> Wake<'c> {
 
     /// Wakes whoever sits there.
     fn shake(&self, seat: usize) -> Roused {
-        let Pillow { park, calling, waker, .. } = &*self.seats[seat].pillow;
+        let Pillow { park, called_at, waker, .. } = &*self.seats[seat].pillow;
         // PAIRS notified.
         park.store(NOTIFIED, Ordering::Release);
         step!(both "shake.park");
         waker.tell();
-        calling.store(1, Ordering::Relaxed);
         let start = ticks();
+        called_at.store(start | CALLING, Ordering::Relaxed);
         futex_wake(park, 1);
         let took = ticks().saturating_sub(start);
-        calling.store(0, Ordering::Relaxed);
+        called_at.store(start & !CALLING, Ordering::Relaxed);
         step!(both "shake.woken");
         Roused { seat: seat as u32, may_be_far: took > FAR_TICKS, was_called: false }
     }

@@ -52,22 +52,48 @@ fn keep(set: &libc::cpu_set_t) -> io::Result<()> {
 ///
 /// Four system calls, and the time that the kernel takes to wake the other core.
 pub(crate) fn leave_core(core: u32) -> bool {
+    // Without memory for it in the kernel, the thread stays where it is now.
+    keep_off(core).map(|kept| keep(&kept.both)).is_some()
+}
+
+/// A thread that is kept on one of its two cores.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct KeptOff {
+    both: libc::cpu_set_t,
+    other: libc::cpu_set_t,
+}
+
+/// As [`leave_core`], but this thread stays on the other core until that is to end.
+///
+/// Three system calls, and the time that the kernel takes to wake the other core.
+#[cold]
+pub(crate) fn keep_off(core: u32) -> Option<KeptOff> {
     let core = core as usize;
     if cfg!(miri) || core >= libc::CPU_SETSIZE as usize || are_calls_filtered() {
-        return false;
+        return None;
     }
-    let Ok(both) = allowed() else { return false };
+    let both = allowed().ok()?;
     let mut other = both;
     // SAFETY: the number is below that of the bits.
     unsafe { libc::CPU_CLR(core, &mut other) };
-    // SAFETY: it only reads the set.
-    let is_one = unsafe { libc::CPU_COUNT(&other) } == 1;
-    let has_left = is_one && keep(&other).is_ok();
-    if has_left {
-        // Without memory for it in the kernel, the thread stays where it is now.
-        let _ = keep(&both);
+    // SAFETY: it only reads the sets.
+    let [all, left] = [&both, &other].map(|set| unsafe { libc::CPU_COUNT(set) });
+    (all == 2 && left == 1 && keep(&other).is_ok()).then_some(KeptOff { both, other })
+}
+
+impl KeptOff {
+    /// Lets this thread run on both again, unless somebody else has decided otherwise meanwhile.
+    ///
+    /// Two system calls.
+    #[cold]
+    pub(crate) fn end(self) {
+        // SAFETY: it only reads the sets.
+        if allowed().is_ok_and(|set| unsafe { libc::CPU_EQUAL(&set, &self.other) }) {
+            // Without memory for it in the kernel, the thread stays where it is now.
+            let _ = keep(&self.both);
+        }
     }
-    has_left
 }
 
 /// Tells whether a seccomp filter decides which system calls this process makes.
@@ -108,6 +134,37 @@ mod tests {
             };
             assert_eq!((0..1000).any(moves), all.len() == 2 && !are_calls_filtered());
             assert_eq!(allowed_cores().expect("there are some"), all);
+        });
+    }
+
+    #[test]
+    fn who_is_kept_off_a_core_runs_on_the_other_until_that_ends_or_somebody_else_decides() {
+        for is_decided in [false, true] {
+            on_a_thread(|| {
+                let all = allowed_cores().expect("there are some");
+                let kept = keep_off(all[0] as u32);
+                assert_eq!(kept.is_some(), all.len() == 2 && !are_calls_filtered());
+                let Some(kept) = kept else { return };
+                assert_eq!(allowed_cores().expect("there are some"), all[1..]);
+                assert_eq!(present_core(), all[1] as u32);
+                if is_decided {
+                    keep_to(&all[..1]).expect("it is allowed");
+                }
+                kept.end();
+                let expected = if is_decided { &all[..1] } else { &all };
+                assert_eq!(allowed_cores().expect("there are some"), expected);
+            });
+        }
+    }
+
+    #[test]
+    fn nobody_is_kept_off_a_core_that_is_not_one_of_two() {
+        on_a_thread(|| {
+            let all = allowed_cores().expect("there are some");
+            let none = (0..1024).find(|core| !all.contains(core)).expect("a number is left");
+            assert!([none as u32, u32::MAX].map(keep_off).iter().all(Option::is_none));
+            keep_to(&all[..1]).expect("it is allowed");
+            assert!(keep_off(all[0] as u32).is_none());
         });
     }
 

@@ -1,9 +1,8 @@
 //! How a worker comes by its next task: from the ring, by searching, or asleep.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::pace::{NAP_MOST, Taken, are_too_many};
-use super::search::{Look, Search};
+use super::search::Look;
 use super::serve::Worker;
 use crate::control::{Nap, Wake};
 use crate::sync::Ordering;
@@ -107,6 +106,7 @@ impl Worker {
     /// As [`Worker::next`], when there was none just now.
     fn wait(&mut self) -> Next {
         let (mut idle_since, mut is_spare, mut is_called) = (None, false, false);
+        self.search.home.has_ended(self.search.taken, ticks);
         // A call that came before this worker's latest task was for that.
         self.search.expects_more |= self.control.wake().had_task();
         loop {
@@ -147,6 +147,7 @@ impl Worker {
             is_spare = match rest {
                 _ if rest.was_in_vain(self.reader.front() != front, is_called) => {
                     pace.came_in_vain(self.search.slept.unwrap_or(0));
+                    self.search.home.came_in_vain();
                     true
                 }
                 Rest::Called => {
@@ -183,74 +184,6 @@ impl Worker {
             }
         }
         if self.sleep(idle_since) { Rest::TooLong } else { Rest::Slept }
-    }
-
-    /// Sleeps until there may be something to do. True: this worker has had nothing to do for so
-    /// long that it leaves.
-    fn sleep(&mut self, idle_since: &mut Option<Instant>) -> bool {
-        if std::mem::take(&mut self.owes_ring) {
-            self.ring();
-        }
-        self.reclaim();
-        self.local.heap().trim();
-        let left = self.terms.idle.map(|most| idle_left(most, idle_since));
-        let ring = self.control.ring();
-        let has_work = || {
-            let orders = self.closes() || self.seat().leave.load(Ordering::SeqCst) != 0;
-            orders || !ring.is_empty_near(&self.reader) || self.local.has_release()
-        };
-        let asleep_at = ticks();
-        let found = self.control.wake().sleep(self.seat, left, has_work);
-        self.search.has_slept(ticks().saturating_sub(asleep_at));
-        !found && left.is_some_and(|left| left.is_zero()) && ring.is_empty()
-    }
-
-    fn closes(&self) -> bool {
-        self.control.header().closing.load(Ordering::SeqCst) != 0
-    }
-
-    /// Naps as long as others take short tasks one after the other, and are enough for them. Unless
-    /// there was no nap, the ring is to be looked at.
-    fn nap(&mut self) -> Nap {
-        let Search { pace, taken, .. } = &mut self.search;
-        let Some(time) = pace.lets_nap(ticks(), self.reader.front(), *taken) else {
-            return Nap::None;
-        };
-        self.nap_for(time)
-    }
-
-    /// As [`Worker::nap`], for so long at first.
-    #[inline(never)]
-    fn nap_for(&mut self, mut time: Duration) -> Nap {
-        let (ring, wake) = (self.control.ring(), self.control.wake());
-        let Search { pace, taken, .. } = &mut self.search;
-        let has_orders = || {
-            let leaves = self.control.seats()[self.seat].leave.load(Ordering::Relaxed) != 0;
-            let closes = self.control.header().closing.load(Ordering::Relaxed) != 0;
-            leaves || closes || self.local.has_release()
-        };
-        loop {
-            match wake.nap(self.seat, time, has_orders) {
-                Nap::Over => {}
-                none_or_called => return none_or_called,
-            }
-            let now = ticks();
-            match pace.look_up(now, ring.popped(), *taken) {
-                Taken::Stream(pace_ticks) if are_too_many(ring.backlog(), pace_ticks) => {
-                    pace.was_wanted(now);
-                    // So may others be that nap.
-                    wake.end_nap();
-                    return Nap::Over;
-                }
-                Taken::Stream(_) => {}
-                Taken::Some if ring.is_empty() => {}
-                Taken::Some | Taken::Nothing => return Nap::Over,
-            }
-            if time == NAP_MOST {
-                pace.was_not();
-            }
-            time = (time * 2).min(NAP_MOST);
-        }
     }
 
     /// Looks for the task that this worker was called for. No producer takes it for one that
@@ -342,13 +275,6 @@ impl Worker {
 #[cold]
 fn wake_another(wake: Wake<'_>) {
     wake.notify();
-}
-
-/// For how much longer a worker may be idle.
-#[cold]
-fn idle_left(most: Duration, idle_since: &mut Option<Instant>) -> Duration {
-    let since = idle_since.get_or_insert_with(Instant::now);
-    most.saturating_sub(since.elapsed())
 }
 
 /// Looks for what a call is for, for so many ticks. A call that came meanwhile is heard afterwards.

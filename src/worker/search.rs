@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::aside::Aside;
+use super::home::Home;
 use super::pace::Pace;
 use super::stream::Stream;
 use crate::control::Spin;
@@ -39,6 +40,7 @@ pub(super) struct Search {
     /// How long it slept before that task, in ticks.
     pub(super) slept: Option<u64>,
     pub(super) aside: Aside,
+    pub(super) home: Home,
     stream: Stream,
     /// How many ids of tasks it has had.
     pub(super) taken: u64,
@@ -58,6 +60,7 @@ impl Search {
             expects_more: false,
             slept: None,
             aside: Aside::default(),
+            home: Home::new(Duration::from_nanos(spin_ns)),
             stream: Stream::default(),
             taken: 0,
             counted: 0,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::super::Roused;
 use super::super::gate::Gate;
 use super::super::release::{RELEASE_CELLS, Releases};
-use super::super::wake::Wake;
+use super::super::wake::{CALLING, Wake};
 use super::super::{Control, Nap, Notice};
 use super::ROUNDS;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(miri))]
-use crate::sys::{allowed_cores, keep_to};
+use crate::sys::{allowed_cores, keep_to, ticks};
 
 /// No test waits so long.
 const LONG: Duration = Duration::from_secs(600);
@@ -142,7 +142,7 @@ fn a_worker_keeps_its_waker_aside_if_that_one_is_in_its_call_and_not_elsewhere()
     let cores = allowed_cores().expect("there are some");
     let keeps_aside = || on_core(cores[0], || wake.keeps_waker_aside(0));
     assert!(!keeps_aside(), "nobody calls");
-    pillow.calling.store(1, Ordering::Relaxed);
+    pillow.called_at.store(CALLING, Ordering::Relaxed);
     assert!(keeps_aside(), "nobody has said where");
     for &core in cores.iter().take(2) {
         on_core(core, || pillow.waker.tell());
@@ -154,6 +154,28 @@ fn a_worker_keeps_its_waker_aside_if_that_one_is_in_its_call_and_not_elsewhere()
         false
     });
     assert!(!keeps_aside());
+}
+
+/// It then looks whether it had better sleep on the core of that one.
+#[test]
+#[cfg(not(miri))]
+fn a_worker_knows_how_long_ago_it_was_called_and_whether_from_another_core() {
+    let control = Control::on_heap(1, 1);
+    let wake = control.wake();
+    let cores = allowed_cores().expect("there are some");
+    let before = ticks();
+    for &core in cores.iter().take(2) {
+        wake.sleep(0, None, || {
+            on_core(core, || assert!(matches!(wake.notify(), Notice::Woken(_))));
+            false
+        });
+        let now = ticks();
+        assert!((0..=now - before).contains(&wake.called_before(0, now)));
+        assert_eq!(wake.called_before(0, 0), 0, "a clock that goes back");
+        let is_elsewhere = || on_core(cores[0], || wake.is_waker_elsewhere(0));
+        assert_eq!(is_elsewhere(), core != cores[0]);
+        assert!(!is_elsewhere(), "nobody has called since");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Worker {
             let closes = self.control.header().closing.load(Ordering::SeqCst) != 0;
             let has_work = leaves || closes || !ring.is_empty_near(&self.reader);
             let has_work = has_work || self.local.has_release();
+            // After its bit is set: who wakes it while it goes there is seen before it sleeps.
             if is_away && !has_work {
                 home.keep_off();
             }
